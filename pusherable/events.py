@@ -1,0 +1,142 @@
+"""An event as it travels: frozen text, checked against the service's limits when it is made."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pusherable.channels import validate_channel
+from pusherable.exceptions import EventTooLarge, InvalidEvent, NotSerializable
+
+#: Channels that one event may name (protocol B.13).
+MAX_CHANNELS: Final = 100
+#: Characters in an event's name (protocol B.13).
+MAX_NAME_LENGTH: Final = 200
+#: Bytes of UTF-8 in an event's data (protocol B.14).
+MAX_DATA_SIZE: Final = 10_240
+#: Events that one batch may hold (protocol B.18).
+MAX_BATCH: Final = 10
+
+RESERVED_PREFIXES: Final = ("pusher:", "pusher_internal:")
+
+_SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event for up to 100 channels; ``data`` is JSON text, ``socket_id`` a connection to leave out.
+
+    Making one raises ``InvalidChannel``, ``InvalidEvent`` or ``EventTooLarge``, so that whatever is
+    queued later is known to be acceptable.
+    """
+
+    channels: tuple[str, ...]
+    name: str
+    data: str
+    socket_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InvalidEvent(f"The event {self.name!r} names no channel.")
+        if len(self.channels) > MAX_CHANNELS:
+            raise InvalidEvent(
+                f"The event {self.name!r} names {len(self.channels)} channels; {MAX_CHANNELS} is the limit."
+            )
+        for channel in self.channels:
+            validate_channel(channel)
+        validate_event_name(self.name)
+        if self.socket_id is not None and not is_socket_id(self.socket_id):
+            raise InvalidEvent(f"{self.socket_id!r} is no socket id: two numbers and a dot are, like '123.456'.")
+        check_data_size(self.data)
+
+    @classmethod
+    def compose(
+        cls,
+        channels: Iterable[str],
+        name: str,
+        data: Any,
+        *,
+        socket_id: str | None = None,
+        encoder: type[json.JSONEncoder] = json.JSONEncoder,
+    ) -> "Event":
+        """Freeze ``data`` into JSON text; raises ``NotSerializable`` for what JSON cannot hold."""
+        return cls(tuple(channels), name, encode(data, encoder=encoder), socket_id)
+
+
+def encode(data: Any, *, encoder: type[json.JSONEncoder] = json.JSONEncoder) -> str:
+    """The shortest JSON text for ``data``; raises ``NotSerializable`` naming the key at fault."""
+    try:
+        return _dumps(data, encoder)
+    except (TypeError, ValueError, RecursionError) as error:
+        path, value = _find_culprit(data, encoder)
+        raise NotSerializable(
+            f"{path or 'The data'} holds {value!r:.80}, which JSON has no form for ({error}). "
+            "Leave it out (pusher_exclude_model_fields), or teach your encoder to write it "
+            "(PUSHERABLE_JSON_ENCODER).",
+            field=path,
+        ) from error
+
+
+def validate_event_name(name: str) -> str:
+    """Return ``name`` unchanged; raise ``InvalidEvent`` if the service would refuse it."""
+    if not isinstance(name, str) or not name:
+        raise InvalidEvent(f"An event's name is a text that is not empty, not {name!r}.")
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidEvent(
+            f"The event name {name[:40]!r}… has {len(name)} characters; {MAX_NAME_LENGTH} is the limit."
+        )
+    if name.startswith(RESERVED_PREFIXES):
+        raise InvalidEvent(f"The event name {name!r} is reserved: 'pusher:' and 'pusher_internal:' are Pusher's own.")
+    return name
+
+
+def is_socket_id(text: str) -> bool:
+    """Whether ``text`` has the form of a connection's id, ``123.456`` (protocol A.10)."""
+    return isinstance(text, str) and _SOCKET_ID.fullmatch(text) is not None
+
+
+def check_data_size(data: str, *, limit: int = MAX_DATA_SIZE) -> None:
+    """Raise ``EventTooLarge`` if ``data`` has more than ``limit`` bytes of UTF-8."""
+    # No character takes more than four bytes: most events need no second look.
+    if len(data) * 4 <= limit:
+        return
+    size = len(data.encode(errors="surrogatepass"))
+    if size > limit:
+        raise EventTooLarge(
+            f"The event's data has {size} bytes; {limit} is the limit. Publish fewer fields "
+            "(pusher_include_model_fields or pusher_exclude_model_fields).",
+            size=size,
+            limit=limit,
+        )
+
+
+def _dumps(data: Any, encoder: type[json.JSONEncoder]) -> str:
+    text = json.dumps(data, cls=encoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # A lone surrogate has no form in UTF-8; it stays an escape.
+    return text if text.isascii() or _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _find_culprit(data: Any, encoder: type[json.JSONEncoder], path: str = "") -> tuple[str, Any]:
+    """The innermost key path of ``data`` that cannot be encoded, and what it holds."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(data, dict):
+        items = data.items()
+    elif isinstance(data, (list, tuple)):
+        items = enumerate(data)
+    for key, value in items:
+        try:
+            _dumps(value, encoder)
+        except RecursionError:
+            return (f"{path}.{key}" if path else str(key)), value
+        except (TypeError, ValueError):
+            return _find_culprit(value, encoder, f"{path}.{key}" if path else str(key))
+    return path, data
