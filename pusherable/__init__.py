@@ -1,3 +1,28 @@
 """Tell every open page, at once, who is looking at an object and who is changing it."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pusherable.client import get_client as get_client
+    from pusherable.publishing import publish as publish
+    from pusherable.publishing import trigger as trigger
+
 __version__ = "1.0.0"
+
+_DOORS = {
+    "get_client": "pusherable.client",
+    "publish": "pusherable.publishing",
+    "trigger": "pusherable.publishing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, since Django imports this module before its settings may be read.
+    if name in _DOORS:
+        return getattr(import_module(_DOORS[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_DOORS})

@@ -90,9 +90,7 @@ def validate_channel(name: str, *, max_length: int = MAX_LENGTH) -> str:
     return name
 
 
-def model_channel(
-    model_name: str, pk: object = None, *, kind: ChannelKind = ChannelKind.PUBLIC
-) -> str:
+def model_channel(model_name: str, pk: object = None, *, kind: ChannelKind = ChannelKind.PUBLIC) -> str:
     """The channel of one object, ``modelname_pk``, or without ``pk`` of its whole model, ``modelname``.
 
     Any primary key has a channel of its own: characters that a channel name cannot hold, and ``=``,

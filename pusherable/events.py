@@ -50,6 +50,11 @@ class Event:
             raise InvalidEvent(f"{self.socket_id!r} is no socket id: two numbers and a dot are, like '123.456'.")
         check_data_size(self.data)
 
+    @property
+    def payload(self) -> Any:
+        """The data as Python values, as a page will see it."""
+        return json.loads(self.data)
+
     @classmethod
     def compose(
         cls,

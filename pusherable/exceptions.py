@@ -56,9 +56,7 @@ class DeliveryFailed(PusherableError):
     ``None`` where no answer came, and ``retryable`` says whether the same request may succeed later.
     """
 
-    def __init__(
-        self, message: str, *, reason: str, status: int | None = None, retryable: bool = False
-    ) -> None:
+    def __init__(self, message: str, *, reason: str, status: int | None = None, retryable: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.status = status

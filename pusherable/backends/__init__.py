@@ -1,0 +1,62 @@
+"""How and when events leave: the one base class, and the backend that ``PUSHERABLE_BACKEND`` chose."""
+
+import os
+from typing import Final
+
+from django.utils.module_loading import import_string
+
+from pusherable.conf import SettingsError, settings
+from pusherable.events import Event
+
+_SHORT_NAMES: Final = {
+    "threaded": "pusherable.backends.threaded.ThreadedBackend",
+    "inline": "pusherable.backends.inline.InlineBackend",
+    "console": "pusherable.backends.console.ConsoleBackend",
+    "locmem": "pusherable.backends.locmem.LocmemBackend",
+    "dummy": "pusherable.backends.dummy.DummyBackend",
+}
+
+_backends: dict[str, "BaseBackend"] = {}
+
+
+class BaseBackend:
+    """One road for events out of this process; made once per process, shared by its threads."""
+
+    def deliver(self, event: Event) -> None:
+        """Take the event, after its transaction has been committed.
+
+        Called in the publisher's thread: it must not raise for a service that is in trouble, but give the
+        event to ``pusherable.failures.report_failure``.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} has to define deliver(event).")
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for everything taken to have left; return whether it has."""
+        return True
+
+
+def get_backend() -> BaseBackend:
+    """The backend of ``PUSHERABLE_BACKEND``; raises ``SettingsError`` where that names none."""
+    path = _SHORT_NAMES.get(settings.backend, settings.backend)
+    return _backends.get(path) or _backends.setdefault(path, _make_backend(path))
+
+
+def _make_backend(path: str) -> BaseBackend:
+    try:
+        backend_class = import_string(path)
+    except ImportError as error:
+        raise SettingsError(
+            f"PUSHERABLE_BACKEND = {path!r} cannot be imported ({error}). It is a dotted path, or one of "
+            f"{', '.join(_SHORT_NAMES)}.",
+            setting="PUSHERABLE_BACKEND",
+        ) from error
+    if not (isinstance(backend_class, type) and issubclass(backend_class, BaseBackend)):
+        raise SettingsError(
+            f"PUSHERABLE_BACKEND = {path!r} is no subclass of pusherable.backends.BaseBackend.",
+            setting="PUSHERABLE_BACKEND",
+        )
+    return backend_class()
+
+
+# What the parent has queued is the parent's to deliver, and its threads do not live on in a fork.
+os.register_at_fork(after_in_child=_backends.clear)

@@ -1,0 +1,53 @@
+"""What cannot be delivered is never lost in silence: one signal for each event, one log line per cause and minute."""
+
+import logging
+import threading
+import time
+from typing import Any, Final
+
+from pusherable.events import Event
+from pusherable.signals import publish_failed
+
+logger = logging.getLogger("pusherable")
+
+#: Seconds in which a cause that was logged is only counted.
+QUIET_PERIOD: Final = 60.0
+
+
+class _Quiet:
+    """When each cause was logged last, and how often it has come since."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._causes: dict[str, tuple[float, int]] = {}
+
+    def count(self, cause: str, now: float) -> int | None:
+        """How many of this cause were kept quiet, or ``None`` where this one is to be kept quiet too."""
+        with self._lock:
+            since, kept = self._causes.get(cause, (float("-inf"), 0))
+            if now - since < QUIET_PERIOD:
+                self._causes[cause] = (since, kept + 1)
+                return None
+            self._causes[cause] = (now, 0)
+            return kept
+
+    def reset(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+
+quiet: Final = _Quiet()
+
+
+def report_failure(event: Event | None, error: Exception, *, sender: type[Any], name: str = "") -> None:
+    """Send ``publish_failed``, and log the cause unless it was logged within a minute.
+
+    ``event`` is ``None`` where it could not even be composed; ``name`` says then which one. Receivers that
+    fail are logged by Django and harm nobody.
+    """
+    reason = getattr(error, "reason", type(error).__name__)
+    kept = quiet.count(reason, time.monotonic())
+    if kept is not None:
+        what = f"{event.name!r} on {', '.join(event.channels)}" if event else repr(name)
+        more = f" ({kept} more like it since the last line)" if kept else ""
+        logger.error("The event %s was not delivered: %s%s", what, error, more)
+    publish_failed.send_robust(sender=sender, event=event, reason=reason, exception=error)

@@ -1,0 +1,229 @@
+"""View mixins: the page that is opened, and the work that is committed, become events."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, ClassVar
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponseBase
+from django.views.generic import View
+
+from pusherable.events import Event
+from pusherable.exceptions import InvalidChannel, InvalidEvent, NotSerializable
+from pusherable.failures import report_failure
+from pusherable.publishing import (
+    channel_of,
+    compose,
+    database_of,
+    model_name_of,
+    request_origin,
+    send,
+    username_of,
+)
+from pusherable.serialization import FieldNames, serialize
+
+
+class PusherMixin:
+    """For any class-based view that sets ``self.object``; stands before the view among the bases.
+
+    A GET answered with success publishes ``pusher_event_name``. Data that cannot be published never breaks
+    the page: it is logged, and sent as the signal ``publish_failed``. Only what no request could heal is
+    raised: ``UnknownField``, and ``ImproperlyConfigured`` where the view has no object.
+    """
+
+    #: The event of the page being opened; empty for none.
+    pusher_event_name: str = ""
+    #: The event of the work being done; empty for none.
+    pusher_committed_event_name: str = ""
+    #: A field's name or several, to publish in place of the editable ones.
+    pusher_include_model_fields: FieldNames = None
+    #: A field's name or several, never to publish.
+    pusher_exclude_model_fields: FieldNames = None
+
+    #: The methods of the view that do its work.
+    pusher_committing_methods: ClassVar[tuple[str, ...]] = ()
+
+    request: HttpRequest
+    object: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        if View in order and order.index(View) < order.index(PusherMixin):
+            mixin = next(base for base in cls.__bases__ if issubclass(base, PusherMixin))
+            raise TypeError(f"{cls.__qualname__} has to name {mixin.__qualname__} before its view among its bases.")
+
+    def should_publish(self, event: str) -> bool:
+        """Whether this request publishes ``event``: by default always, but for a page loaded ahead of its reader."""
+        return "prefetch" not in self.request.headers.get("Sec-Purpose", "")
+
+    def get_pusher_object(self) -> Any:
+        """The instance that events are about, ``self.object``; ``None`` publishes nothing."""
+        try:
+            return self.object
+        except AttributeError:
+            raise ImproperlyConfigured(
+                f"{type(self).__qualname__} has no self.object. Set it in your view, or override get_pusher_object()."
+            ) from None
+
+    def get_pusher_channel(self) -> str:
+        """The object's channel, ``modelname_pk``."""
+        return channel_of(self.get_pusher_object())
+
+    def get_pusher_channels(self, event: str) -> Iterable[str]:
+        """The channels of ``event``: the object's; for ``created`` also the model's, which lists listen to."""
+        if event == "created":
+            return [self.get_pusher_channel(), channel_of(type(self.get_pusher_object()))]
+        return [self.get_pusher_channel()]
+
+    def get_pusher_object_data(self) -> dict[str, Any]:
+        """What is published as ``object``."""
+        return serialize(
+            self.get_pusher_object(),
+            include=self.pusher_include_model_fields,
+            exclude=self.pusher_exclude_model_fields,
+        )
+
+    def get_pusher_user(self) -> str:
+        """What is published as ``user``: the username, ``""`` for an anonymous visitor."""
+        return username_of(getattr(self.request, "user", None))
+
+    def publish(self, event: str) -> Event | None:
+        """Publish ``event`` about the view's object, as the mixin itself does.
+
+        Returns what was sent, or ``None``. For a view whose work is done elsewhere than in ``form_valid``.
+        """
+        composed = self._compose(event)
+        if composed is not None:
+            send(composed, using=database_of(self.get_pusher_object()))
+        return composed
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)  # type: ignore[misc]
+        # Around the view's own methods, so that an override without super() publishes too.
+        for name in self.pusher_committing_methods:
+            if hasattr(self, name):
+                setattr(self, name, self._committing(getattr(self, name)))
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        if isawaitable(response):
+            return self._opened_later(response)
+        self._opened(response)
+        return response
+
+    def _opened(self, response: HttpResponseBase) -> None:
+        if self.request.method == "GET" and 200 <= response.status_code < 300:
+            self.publish(self.pusher_event_name)
+
+    async def _opened_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+        response = await answer
+        await sync_to_async(self._opened)(response)
+        return response
+
+    def _committing(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """``method`` with its event; where one such method calls another, only the outer one publishes."""
+
+        @wraps(method)
+        def commit(*args: Any, **kwargs: Any) -> Any:
+            if self._is_committing:
+                return method(*args, **kwargs)
+            with self._commit_begun():
+                prepared = self._before_commit()
+                response = method(*args, **kwargs)
+                self._after_commit(response, prepared, *args)
+            return response
+
+        @wraps(method)
+        async def acommit(*args: Any, **kwargs: Any) -> Any:
+            if self._is_committing:
+                return await method(*args, **kwargs)
+            with self._commit_begun():
+                prepared = await sync_to_async(self._before_commit)()
+                response = await method(*args, **kwargs)
+                await sync_to_async(self._after_commit)(response, prepared, *args)
+            return response
+
+        return acommit if iscoroutinefunction(method) else commit
+
+    _is_committing = False
+
+    @contextmanager
+    def _commit_begun(self) -> Iterator[None]:
+        self._is_committing = True
+        try:
+            yield
+        finally:
+            self._is_committing = False
+
+    def _before_commit(self) -> Callable[[], object]:
+        """What to do once the work has succeeded."""
+        return lambda: self.publish(self.pusher_committed_event_name)
+
+    def _after_commit(self, response: HttpResponseBase, succeed: Callable[[], object], *args: Any) -> None:
+        if response.status_code >= 400:
+            return
+        if getattr(self, "object", None) is None and args:
+            # An overridden form_valid has not kept what it saved; its form has.
+            self.object = getattr(args[0], "instance", None)
+        succeed()
+
+    def _compose(self, event: str) -> Event | None:
+        instance = self.get_pusher_object() if event else None
+        if instance is None or not self.should_publish(event):
+            return None
+        try:
+            return compose(
+                instance,
+                event,
+                object_data=self.get_pusher_object_data(),
+                channels=self.get_pusher_channels(event),
+                user=self.get_pusher_user(),
+                origin=request_origin(self.request),
+            )
+        except (InvalidChannel, InvalidEvent, NotSerializable) as error:
+            report_failure(None, error, sender=type(self), name=f"{event} of {model_name_of(instance)}")
+            return None
+
+
+class PusherDetailMixin(PusherMixin):
+    """``view``: somebody is looking at the object."""
+
+    pusher_event_name = "view"
+
+
+class PusherUpdateMixin(PusherMixin):
+    """``update``: somebody has opened the form; ``updated``: the change is committed."""
+
+    pusher_event_name = "update"
+    pusher_committed_event_name = "updated"
+    pusher_committing_methods = ("form_valid",)
+
+
+class PusherCreateMixin(PusherMixin):
+    """``created``: there is a new object. It is told on the model's channel too (``post``), which lists listen to."""
+
+    pusher_committed_event_name = "created"
+    pusher_committing_methods = ("form_valid",)
+
+
+class PusherDeleteMixin(PusherMixin):
+    """``delete``: somebody is asked whether to delete it; ``deleted``: the object is gone."""
+
+    pusher_event_name = "delete"
+    pusher_committed_event_name = "deleted"
+    pusher_committing_methods = ("form_valid", "delete")
+
+    def _before_commit(self) -> Callable[[], object]:
+        """Compose while the row is there; an HTTP DELETE gets here before its view has looked it up."""
+        if getattr(self, "object", None) is None:
+            self.object = self.get_object()  # type: ignore[attr-defined]
+        event = self._compose(self.pusher_committed_event_name)
+        if event is None:
+            return lambda: None
+        return partial(send, event, using=database_of(self.get_pusher_object()))

@@ -1,0 +1,176 @@
+"""Compose now, deliver later: the JSON text is made while the instance is in hand, and leaves after the commit."""
+
+import logging
+import secrets
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db.models import Model
+from django.http import HttpRequest
+
+from pusherable.backends import get_backend
+from pusherable.channels import model_channel, validate_channel
+from pusherable.conf import SettingsError, settings
+from pusherable.events import Event
+from pusherable.exceptions import EventTooLarge, InvalidChannel
+from pusherable.failures import report_failure
+from pusherable.serialization import FieldNames, serialize
+
+logger = logging.getLogger("pusherable")
+
+
+def publish(
+    instance: Model,
+    event: str,
+    *,
+    user: Any = None,
+    include: FieldNames = None,
+    exclude: FieldNames = None,
+    channels: str | Iterable[str] | None = None,
+    origin: str = "",
+    socket_id: str | None = None,
+    immediate: bool = False,
+) -> Event:
+    """Tell every page that shows ``instance`` of ``event``, once its database has committed.
+
+    ``user`` is a user or a name, ``include`` and ``exclude`` name fields (see ``serialize``), ``channels``
+    takes the place of the object's own, ``socket_id`` is a connection to leave out. With ``immediate`` the
+    event does not wait for the commit, and a rollback cannot stop it.
+
+    Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
+    ``InvalidEvent``, never for a service in trouble: that is logged and sent as ``publish_failed``.
+    """
+    composed = compose(
+        instance,
+        event,
+        object_data=serialize(instance, include=include, exclude=exclude),
+        channels=channel_of(instance) if channels is None else channels,
+        user=username_of(user),
+        origin=origin,
+        socket_id=socket_id,
+    )
+    send(composed, using=database_of(instance), immediate=immediate)
+    return composed
+
+
+def trigger(
+    channels: str | Iterable[str],
+    event: str,
+    data: Any,
+    *,
+    socket_id: str | None = None,
+    immediate: bool = False,
+    using: str = DEFAULT_DB_ALIAS,
+) -> Event:
+    """Send any JSON ``data`` to up to 100 channels, once the transaction on ``using`` has been committed.
+
+    Returns and raises what ``publish`` does.
+    """
+    composed = Event.compose(_as_channels(channels), event, data, socket_id=socket_id, encoder=settings.json_encoder)
+    send(composed, using=using, immediate=immediate)
+    return composed
+
+
+def compose(
+    instance: Model,
+    event: str,
+    *,
+    object_data: dict[str, Any],
+    channels: str | Iterable[str],
+    user: str = "",
+    origin: str = "",
+    socket_id: str | None = None,
+) -> Event:
+    """Freeze an event about ``instance`` without sending it.
+
+    Where it would be over the limit, ``object`` is reduced to the primary key and ``truncated`` is true.
+    """
+    payload = {
+        "object": object_data,
+        "user": user,
+        "model": model_name_of(instance),
+        "pk": _pk_text(instance.pk),
+        "origin": origin,
+    }
+    freeze = partial(Event.compose, _as_channels(channels), event, socket_id=socket_id, encoder=settings.json_encoder)
+    try:
+        return freeze(payload)
+    except EventTooLarge as error:
+        logger.warning(
+            "The event %r of %s %s has %d bytes, over the limit of %d: it goes out with the primary key alone. "
+            "Name fewer fields (pusher_include_model_fields).",
+            event, instance._meta.label, payload["pk"], error.size, error.limit,
+        )  # fmt: skip
+        names = {field.name for field in instance._meta.pk_fields}
+        reduced = {name: value for name, value in object_data.items() if name in names}
+        return freeze(payload | {"object": reduced, "truncated": True})
+
+
+def send(event: Event, *, using: str = DEFAULT_DB_ALIAS, immediate: bool = False) -> None:
+    """Hand the event to the backend, after the commit if a transaction is open on ``using``."""
+    if immediate or not connections[using].in_atomic_block:
+        _hand_over(event)
+    else:
+        transaction.on_commit(partial(_hand_over, event), using=using, robust=True)
+
+
+def channel_of(target: Model | type[Model] | str) -> str:
+    """The channel of an object (``post_1``) or of a model (``post``); a name is validated and returned.
+
+    Proxies share the channel of the model that they stand for: it is the same object. Raises
+    ``InvalidChannel`` for an object that has no primary key yet.
+    """
+    if isinstance(target, str):
+        return validate_channel(target)
+    if isinstance(target, type) and issubclass(target, Model):
+        return model_channel(model_name_of(target))
+    if not isinstance(target, Model):
+        raise InvalidChannel(f"{target!r} is no model, no object and no name of a channel.", channel=target)
+    if target.pk is None:
+        raise InvalidChannel(
+            f"This {target._meta.label} has no primary key, so it has no channel: save it first.",
+            channel=target,
+        )
+    return model_channel(model_name_of(target), target.pk)
+
+
+def model_name_of(target: Model | type[Model]) -> str:
+    """The model's name in lower case; of a proxy, that of the model it stands for."""
+    return str(target._meta.concrete_model._meta.model_name)  # type: ignore[union-attr]
+
+
+def database_of(instance: Model) -> str:
+    """The alias of the database whose commit an event about ``instance`` has to wait for."""
+    return instance._state.db or router.db_for_write(type(instance), instance=instance)
+
+
+def username_of(user: Any) -> str:
+    """The name to publish for a user object, ``""`` for anybody who is not logged in."""
+    if user is None or isinstance(user, str):
+        return user or ""
+    return str(user.get_username()) if user.is_authenticated else ""
+
+
+def request_origin(request: HttpRequest) -> str:
+    """A random id of this request, 12 characters; the page that it renders knows its own events by it."""
+    # A REST framework wraps the request; the page and the event must agree.
+    attributes: dict[str, Any] = vars(getattr(request, "_request", request))
+    origin: str = attributes.setdefault("_pusherable_origin", secrets.token_urlsafe(9))
+    return origin
+
+
+def _hand_over(event: Event) -> None:
+    try:
+        get_backend().deliver(event)
+    except SettingsError as error:
+        report_failure(event, error, sender=Event)
+
+
+def _as_channels(channels: str | Iterable[str]) -> tuple[str, ...]:
+    return (channels,) if isinstance(channels, str) else tuple(channels)
+
+
+def _pk_text(pk: Any) -> str:
+    return ",".join(map(str, pk)) if isinstance(pk, tuple) else str(pk)

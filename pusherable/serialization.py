@@ -1,0 +1,111 @@
+"""A model instance as plain data, by lists of the fields to include and to exclude."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db.models import Field, ManyToManyField, Model
+from django.db.models.fields.files import FieldFile
+
+from pusherable.exceptions import UnknownField
+
+#: One field's name, several, or ``None`` for the default choice.
+FieldNames = str | Iterable[str] | None
+
+# Whatever else a model calls its secrets is the project's to exclude.
+_NEVER_BY_DEFAULT = frozenset({"password"})
+
+
+def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldNames = None) -> dict[str, Any]:
+    """The instance's values by field name, ready for ``DjangoJSONEncoder``.
+
+    Without ``include`` these are the editable fields, as ``model_to_dict`` has them, but no ``password``. The
+    primary key is added to any choice, and ``exclude`` goes before everything. Foreign keys are the stored
+    value, many-to-many relations a list of primary keys (one query, unless prefetched), files their URL, or
+    their name where the storage has no URLs. Deferred fields are loaded, all in one query.
+
+    Raises ``UnknownField`` for a name that is no field of the model.
+    """
+    fields = _chosen_fields(type(instance), _as_names(include), _as_names(exclude))
+    missing = _load_deferred(instance, fields)
+    return {field.name: _value(field, instance) for field in fields if field.attname not in missing}
+
+
+def _as_names(names: FieldNames) -> tuple[str, ...] | None:
+    if names is None or isinstance(names, str):
+        return names if names is None else (names,)
+    return tuple(names)
+
+
+@lru_cache(maxsize=1024)
+def _chosen_fields(
+    model: type[Model], include: tuple[str, ...] | None, exclude: tuple[str, ...] | None
+) -> tuple[Any, ...]:
+    options = model._meta
+    fields: dict[str, Field[Any, Any]] = {
+        field.name: field for field in chain(options.concrete_fields, options.many_to_many)
+    }
+    pk_names = {field.name for field in options.pk_fields}
+    _check_names((*(include or ()), *(exclude or ())), fields, model)
+    if include is None:
+        chosen = {name for name, field in fields.items() if field.editable} - _NEVER_BY_DEFAULT
+    else:
+        chosen = _spell_out(include, pk_names)
+    excluded = _spell_out(exclude or (), pk_names)
+    return tuple(field for name, field in fields.items() if name in (chosen | pk_names) - excluded)
+
+
+def _check_names(names: tuple[str, ...], fields: dict[str, Any], model: type[Model]) -> None:
+    unknown = tuple(name for name in names if name != "pk" and name not in fields)
+    if unknown:
+        raise UnknownField(
+            f"{', '.join(map(repr, unknown))} {'is no field' if len(unknown) == 1 else 'are no fields'} of "
+            f"{model._meta.label}. Mend pusher_include_model_fields or pusher_exclude_model_fields; "
+            f"the fields are: {', '.join(fields)}.",
+            names=unknown,
+        )
+
+
+def _spell_out(names: tuple[str, ...], pk_names: set[str]) -> set[str]:
+    """The names with ``pk`` replaced by the fields that it stands for."""
+    return (set(names) - {"pk"}) | (pk_names if "pk" in names else set())
+
+
+def _load_deferred(instance: Model, fields: tuple[Any, ...]) -> set[str]:
+    """Load what is deferred of ``fields``; return what is not to be had, the row being gone."""
+    deferred = instance.get_deferred_fields()
+    if not deferred:
+        return deferred
+    wanted = {field.attname for field in fields} & deferred
+    try:
+        if wanted:
+            instance.refresh_from_db(fields=sorted(wanted))
+    except ObjectDoesNotExist:
+        return wanted
+    return set()
+
+
+def _value(field: Any, instance: Model) -> Any:
+    if isinstance(field, ManyToManyField):
+        return _related_pks(field, instance)
+    value = field.value_from_object(instance)
+    return _file_address(value) if isinstance(value, FieldFile) else value
+
+
+def _related_pks(field: Any, instance: Model) -> list[Any]:
+    if instance.pk is None:
+        return []
+    if field.name in getattr(instance, "_prefetched_objects_cache", ()):
+        return [related.pk for related in getattr(instance, field.name).all()]
+    return list(getattr(instance, field.name).values_list("pk", flat=True))
+
+
+def _file_address(file: FieldFile) -> str:
+    if not file:
+        return ""
+    try:
+        return file.url
+    except (NotImplementedError, ValueError):
+        return file.name or ""

@@ -1,0 +1,344 @@
+import json
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.core.serializers.json import DjangoJSONEncoder
+
+from pusherable.conf import Service, SettingsError
+from pusherable.conf import settings as pusherable_settings
+from pusherable.exceptions import PusherableError
+
+
+class Encoder(json.JSONEncoder):
+    pass
+
+
+NAMES = [
+    "APP_ID", "KEY", "SECRET", "CLUSTER", "HOST", "PORT", "SSL", "TIMEOUT", "URL",
+    "PUBLIC_HOST", "PUBLIC_PORT", "PUBLIC_SSL", "PUBLIC_PATH",
+]  # fmt: skip
+
+
+@pytest.fixture
+def configure(settings, monkeypatch):
+    """Set exactly these ``PUSHER_`` settings, and DEBUG."""
+    monkeypatch.delenv("PUSHER_URL", raising=False)
+    monkeypatch.delenv("PUSHERABLE_LOCAL_SERVER", raising=False)
+    monkeypatch.delenv("PUSHERABLE_LOCAL_SAME_ORIGIN", raising=False)
+    for name in NAMES:
+        if hasattr(settings, f"PUSHER_{name}"):
+            delattr(settings, f"PUSHER_{name}")
+
+    def configure(*, debug=False, **values):
+        settings.DEBUG = debug
+        for name, value in values.items():
+            setattr(settings, f"PUSHER_{name}", value)
+
+    return configure
+
+
+def hosted(**changes):
+    return Service(
+        **{
+            "app_id": "3",
+            "key": "k",
+            "secret": "s",
+            "cluster": "mt1",
+            "host": "api-mt1.pusher.com",
+            "port": 443,
+            "ssl": True,
+            "timeout": 5.0,
+        }
+        | changes
+    )
+
+
+CREDENTIALS = {"APP_ID": "3", "KEY": "k", "SECRET": "s"}
+
+
+class TestService:
+    @pytest.mark.parametrize(
+        ("values", "service"),
+        [
+            ({}, hosted()),
+            ({"APP_ID": 3}, hosted()),
+            ({"CLUSTER": "", "HOST": "", "PORT": "", "SSL": "", "TIMEOUT": "", "URL": ""}, hosted()),
+            ({"CLUSTER": None, "HOST": None, "PORT": None, "SSL": None, "TIMEOUT": None}, hosted()),
+            ({"CLUSTER": "eu"}, hosted(cluster="eu", host="api-eu.pusher.com")),
+            ({"HOST": "api-eu.pusher.com"}, hosted(cluster="eu", host="api-eu.pusher.com")),
+            ({"TIMEOUT": "2.5"}, hosted(timeout=2.5)),
+            ({"SSL": False}, hosted(ssl=False, port=80)),
+            ({"SSL": "False"}, hosted(ssl=False, port=80)),
+            ({"SSL": "on"}, hosted()),
+            ({"HOST": "ws.example.com"}, hosted(host="ws.example.com")),
+            ({"HOST": "ws.example.com", "PORT": "6001"}, hosted(host="ws.example.com", port=6001)),
+            ({"HOST": "127.0.0.1", "PORT": 6001}, hosted(host="127.0.0.1", port=6001, ssl=False)),
+            ({"HOST": "localhost"}, hosted(host="localhost", port=80, ssl=False)),
+            ({"HOST": "[::1]", "SSL": True}, hosted(host="::1")),
+        ],
+    )
+    def test_settings_give_service(self, configure, values, service):
+        configure(**(CREDENTIALS | values))
+        assert pusherable_settings.service == service
+
+    @pytest.mark.parametrize(
+        ("url", "service"),
+        [
+            ("http://k:s@localhost:6001/apps/3", hosted(host="localhost", port=6001, ssl=False)),
+            ("http://k:s@localhost/apps/3", hosted(host="localhost", port=80, ssl=False)),
+            ("https://k:s@ws.example.com/apps/3/", hosted(host="ws.example.com")),
+            ("http://k:s@ws.example.com:8080/apps/3", hosted(host="ws.example.com", port=8080, ssl=False)),
+            ("https://k:s%2F%40@ws.example.com/apps/3", hosted(host="ws.example.com", secret="s/@")),
+            ("http://k:s@[::1]:6001/apps/3", hosted(host="::1", port=6001, ssl=False)),
+            # What hosting add-ons set: plain HTTP to a service that speaks TLS.
+            ("http://k:s@api.pusherapp.com/apps/3", hosted(host="api.pusherapp.com")),
+            ("http://k:s@api-eu.pusher.com/apps/3", hosted(host="api-eu.pusher.com", cluster="eu")),
+        ],
+    )
+    def test_url_gives_service(self, configure, monkeypatch, url, service):
+        """F.4: with and without a port."""
+        configure(URL=url)
+        assert pusherable_settings.service == service
+        configure(URL="")
+        monkeypatch.setenv("PUSHER_URL", url)
+        assert pusherable_settings.service == service
+
+    def test_setting_goes_before_environment(self, configure, monkeypatch):
+        monkeypatch.setenv("PUSHER_URL", "http://env:s@localhost:1/apps/9")
+        configure(URL="http://k:s@localhost:6001/apps/3")
+        assert pusherable_settings.service.key == "k"
+
+    def test_three_settings_go_before_url(self, configure):
+        configure(URL="http://url:s@localhost:1/apps/9", **CREDENTIALS)
+        assert pusherable_settings.service == hosted()
+
+    def test_single_settings_go_before_parts_of_url(self, configure):
+        configure(URL="http://k:s@localhost:6001/apps/3", PORT=7001, SSL=True, CLUSTER="eu")
+        assert pusherable_settings.service == hosted(host="localhost", port=7001, ssl=True, cluster="eu")
+
+    def test_debug_and_nothing_set_gives_local_server(self, configure, settings):
+        settings.SECRET_KEY = "first"
+        configure(debug=True)
+        service = pusherable_settings.service
+        assert service == hosted(
+            app_id="1",
+            key="pusherable-local",
+            secret=service.secret,
+            cluster="local",
+            host="127.0.0.1",
+            port=8001,
+            ssl=False,
+            is_local=True,
+        )
+        assert len(service.secret) == 64
+        settings.SECRET_KEY = "second"
+        assert pusherable_settings.service.secret != service.secret
+
+    @pytest.mark.parametrize(
+        ("address", "expected"), [("127.0.0.1:8000", ("127.0.0.1", 8000)), ("[::1]:9", ("::1", 9))]
+    )
+    def test_local_server_says_where_it_is(self, configure, monkeypatch, address, expected):
+        configure(debug=True)
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", address)
+        assert (pusherable_settings.service.host, pusherable_settings.service.port) == expected
+
+    def test_local_server_elsewhere_by_settings(self, configure):
+        configure(debug=True, HOST="10.0.0.5", PORT=8005, SSL=True)
+        service = pusherable_settings.service
+        assert (service.host, service.port, service.ssl) == ("10.0.0.5", 8005, True)
+
+    def test_nothing_set_outside_debug_is_an_error(self, configure):
+        configure()
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.service
+        assert str(refusal.value) == (
+            "No Pusher service is configured. Set PUSHER_APP_ID, PUSHER_KEY and PUSHER_SECRET, or "
+            "PUSHER_URL = 'http://key:secret@host:port/apps/id'. (Only with DEBUG = True does the local "
+            "server stand in.)"
+        )
+        assert isinstance(refusal.value, ImproperlyConfigured)
+        assert isinstance(refusal.value, PusherableError)
+
+    @pytest.mark.parametrize(
+        ("values", "setting", "message"),
+        [
+            (
+                {"APP_ID": "3", "KEY": "k"},
+                "PUSHER_SECRET",
+                "PUSHER_SECRET is not set, though PUSHER_APP_ID and PUSHER_KEY are: an app has all three.",
+            ),
+            (
+                {"KEY": "k"},
+                "PUSHER_APP_ID",
+                "PUSHER_APP_ID and PUSHER_SECRET are not set, though PUSHER_KEY is: an app has all three.",
+            ),
+            (
+                CREDENTIALS | {"APP_ID": "app-id"},
+                "PUSHER_APP_ID",
+                "The app's id 'app-id' is not made of digits alone; mend PUSHER_APP_ID.",
+            ),
+            (
+                CREDENTIALS | {"KEY": "a b"},
+                "PUSHER_KEY",
+                "The app's key 'a b' holds a space, a slash or a colon; mend PUSHER_KEY.",
+            ),
+            (CREDENTIALS | {"KEY": ["k"]}, "PUSHER_KEY", "PUSHER_KEY is ['k']; it is a text."),
+            (CREDENTIALS | {"SECRET": b"hidden"}, "PUSHER_SECRET", "PUSHER_SECRET is bytes; it is a text."),
+            (
+                CREDENTIALS | {"PORT": "70000"},
+                "PUSHER_PORT",
+                "PUSHER_PORT = '70000' is no port: it is a number from 1 to 65535.",
+            ),
+            (CREDENTIALS | {"SSL": "maybe"}, "PUSHER_SSL", "PUSHER_SSL = 'maybe' is neither True nor False."),
+            (
+                CREDENTIALS | {"CLUSTER": "e/u"},
+                "PUSHER_CLUSTER",
+                "PUSHER_CLUSTER = 'e/u' is no cluster's name: 'eu' and 'mt1' are.",
+            ),
+            (
+                CREDENTIALS | {"HOST": "https://x"},
+                "PUSHER_HOST",
+                "PUSHER_HOST = 'https://x' is no host's name: leave out the scheme and any path, and set the "
+                "port by PUSHER_PORT.",
+            ),
+            (
+                CREDENTIALS | {"HOST": "x:6001"},
+                "PUSHER_HOST",
+                "PUSHER_HOST = 'x:6001' is no host's name: leave out the scheme and any path, and set the "
+                "port by PUSHER_PORT.",
+            ),
+            *(
+                (
+                    CREDENTIALS | {"TIMEOUT": value},
+                    "PUSHER_TIMEOUT",
+                    f"PUSHER_TIMEOUT = {value!r} is no time to wait: it is a number of seconds, up to 600.",
+                )
+                for value in (0, -1, "soon", float("nan"), 601, [])
+            ),
+            (
+                {"URL": "ftp://localhost"},
+                "PUSHER_URL",
+                "PUSHER_URL lacks the scheme http or https, the key, the secret, /apps/ and the app's id at "
+                "the end; its form is http://key:secret@host:port/apps/id.",
+            ),
+            (
+                {"URL": "http://k:hidden@localhost:x/apps/3"},
+                "PUSHER_URL",
+                "PUSHER_URL is malformed; its form is http://key:secret@host:port/apps/id.",
+            ),
+            (
+                {"URL": "http://k:hidden@localhost/apps/x"},
+                "PUSHER_URL",
+                "The app's id 'x' is not made of digits alone; mend PUSHER_URL.",
+            ),
+        ],
+    )
+    def test_bad_setting_is_an_error_that_names_it(self, configure, values, setting, message):
+        configure(**values)
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.service
+        assert (refusal.value.setting, str(refusal.value)) == (setting, message)
+        assert "hidden" not in repr(refusal.value)
+
+    def test_secret_is_in_no_repr(self):
+        assert "hidden" not in repr(hosted(secret="hidden"))
+
+
+class TestBrowser:
+    @pytest.mark.parametrize(
+        ("values", "options"),
+        [
+            ({}, {"key": "k", "cluster": "mt1", "forceTLS": True}),
+            (
+                {"HOST": "ws.example.com"},
+                {
+                    "key": "k",
+                    "cluster": "mt1",
+                    "wsHost": "ws.example.com",
+                    "wsPort": 443,
+                    "wssPort": 443,
+                    "forceTLS": True,
+                },
+            ),
+            (
+                {"HOST": "127.0.0.1", "PORT": 6001, "PUBLIC_SSL": True, "PUBLIC_PORT": 8443},
+                {
+                    "key": "k",
+                    "cluster": "mt1",
+                    "wsHost": "127.0.0.1",
+                    "wsPort": 8443,
+                    "wssPort": 8443,
+                    "forceTLS": True,
+                },
+            ),
+            (
+                {"HOST": "127.0.0.1", "PUBLIC_HOST": "www.example.com", "PUBLIC_PATH": "live/"},
+                {
+                    "key": "k",
+                    "cluster": "mt1",
+                    "wsPath": "/live",
+                    "wsHost": "www.example.com",
+                    "wsPort": 80,
+                    "wssPort": 443,
+                    "forceTLS": None,
+                },
+            ),
+        ],
+    )
+    def test_settings_give_options(self, configure, values, options):
+        configure(**(CREDENTIALS | values))
+        assert pusherable_settings.browser == options
+
+    def test_local_server_leaves_the_host_to_the_page(self, configure):
+        configure(debug=True)
+        assert pusherable_settings.browser == {
+            "key": "pusherable-local",
+            "cluster": "local",
+            "wsHost": None,
+            "wsPort": 8001,
+            "wssPort": 8001,
+            "forceTLS": None,
+        }
+
+    def test_one_address_for_all_leaves_the_port_to_the_page_too(self, configure, monkeypatch):
+        configure(debug=True)
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", "127.0.0.1:8000")
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SAME_ORIGIN", "1")
+        assert pusherable_settings.browser == {
+            "key": "pusherable-local",
+            "cluster": "local",
+            "wsHost": None,
+            "wsPort": None,
+            "wssPort": None,
+            "forceTLS": None,
+        }
+
+    def test_secret_is_never_among_them(self, configure):
+        configure(**(CREDENTIALS | {"SECRET": "hidden", "HOST": "x"}))
+        assert "hidden" not in repr(pusherable_settings.browser)
+
+
+class TestBackend:
+    def test_default_is_threaded(self, settings):
+        del settings.PUSHERABLE_BACKEND
+        assert pusherable_settings.backend == "threaded"
+
+
+class TestJSONEncoder:
+    def test_default_is_djangos(self):
+        assert pusherable_settings.json_encoder is DjangoJSONEncoder
+
+    @pytest.mark.parametrize("value", [Encoder, f"{__name__}.Encoder"])
+    def test_class_or_path(self, settings, value):
+        settings.PUSHERABLE_JSON_ENCODER = value
+        assert pusherable_settings.json_encoder is Encoder
+
+    def test_path_to_nothing_is_an_error(self, settings):
+        settings.PUSHERABLE_JSON_ENCODER = "nowhere.Encoder"
+        with pytest.raises(SettingsError, match="PUSHERABLE_JSON_ENCODER = 'nowhere.Encoder' cannot be imported"):
+            _ = pusherable_settings.json_encoder
+
+    def test_other_class_is_an_error(self, settings):
+        settings.PUSHERABLE_JSON_ENCODER = dict
+        with pytest.raises(SettingsError, match=r"is a subclass of json.JSONEncoder, or its dotted path"):
+            _ = pusherable_settings.json_encoder

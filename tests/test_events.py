@@ -1,0 +1,133 @@
+import json
+import uuid
+
+import pytest
+from django.core.serializers.json import DjangoJSONEncoder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pusherable.events import MAX_DATA_SIZE, Event, check_data_size, encode, is_socket_id, validate_event_name
+from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+
+
+class TestEvent:
+    def test_composed_event_holds_frozen_text(self):
+        data = {"title": "Tür"}
+        event = Event.compose(["post_1"], "view", data, socket_id="1.2")
+        data["title"] = "changed"
+        assert event == Event(channels=("post_1",), name="view", data='{"title":"Tür"}', socket_id="1.2")
+        assert event.payload == {"title": "Tür"}
+
+    def test_no_channel_is_refused(self):
+        with pytest.raises(InvalidEvent, match="The event 'view' names no channel."):
+            Event((), "view", "{}")
+
+    def test_101_channels_are_refused(self):
+        with pytest.raises(InvalidEvent, match="names 101 channels; 100 is the limit"):
+            Event(tuple(f"c{n}" for n in range(101)), "view", "{}")
+
+    def test_illegal_channel_is_refused(self):
+        with pytest.raises(InvalidChannel):
+            Event(("a b",), "view", "{}")
+
+    @pytest.mark.parametrize("socket_id", ["", "1", "1.", "a.b", "1.2\n", "1.2.3", "١.٢"])
+    def test_malformed_socket_id_is_refused(self, socket_id):
+        with pytest.raises(InvalidEvent, match="is no socket id"):
+            Event(("a",), "view", "{}", socket_id=socket_id)
+
+
+class TestValidateEventName:
+    def test_200_characters_are_accepted(self):
+        assert validate_event_name("x" * 200) == "x" * 200
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("", "An event's name is a text that is not empty, not ''."),
+            (None, "An event's name is a text that is not empty, not None."),
+            ("x" * 201, f"The event name {'x' * 40!r}… has 201 characters; 200 is the limit."),
+            (
+                "pusher:ping",
+                "The event name 'pusher:ping' is reserved: 'pusher:' and 'pusher_internal:' are Pusher's own.",
+            ),
+            (
+                "pusher_internal:x",
+                "The event name 'pusher_internal:x' is reserved: 'pusher:' and 'pusher_internal:' are Pusher's own.",
+            ),
+        ],
+    )
+    def test_bad_name_is_refused_with_its_rule(self, name, message):
+        with pytest.raises(InvalidEvent) as refusal:
+            validate_event_name(name)
+        assert str(refusal.value) == message
+
+
+class TestCheckDataSize:
+    @pytest.mark.parametrize("text", ["x" * MAX_DATA_SIZE, "😀" * (MAX_DATA_SIZE // 4), "é" * (MAX_DATA_SIZE // 2)])
+    def test_10240_bytes_are_accepted(self, text):
+        """B.14: 10 240 accepted."""
+        check_data_size(text)
+
+    @pytest.mark.parametrize("text", ["x" * 10_241, "😀" * 2_560 + "x", "é" * 5_120 + "x"])
+    def test_10241_bytes_are_refused(self, text):
+        """B.14: 10 241 refused; bytes of UTF-8 count, whatever Python keeps them in (F.8)."""
+        with pytest.raises(EventTooLarge) as refusal:
+            check_data_size(text)
+        assert (refusal.value.size, refusal.value.limit) == (10_241, 10_240)
+
+
+class TestEncode:
+    @given(json_values)
+    def test_any_json_comes_back(self, value):
+        text = encode(value)
+        text.encode()
+        assert json.loads(text) == value
+
+    def test_encoder_writes_its_types(self):
+        assert encode({"id": uuid.UUID(int=0)}, encoder=DjangoJSONEncoder) == (
+            '{"id":"00000000-0000-0000-0000-000000000000"}'
+        )
+
+    def test_nan_is_refused_with_the_place_where_it_is(self):
+        with pytest.raises(NotSerializable) as refusal:
+            encode({"object": {"title": "x", "readings": [1.0, float("nan")]}})
+        assert refusal.value.field == "object.readings.1"
+        assert str(refusal.value).startswith("object.readings.1 holds nan, which JSON has no form for (")
+        assert "PUSHERABLE_JSON_ENCODER" in str(refusal.value)
+
+    def test_infinity_is_refused(self):
+        with pytest.raises(NotSerializable) as refusal:
+            encode(float("-inf"))
+        assert refusal.value.field == ""
+        assert str(refusal.value).startswith("The data holds -inf")
+
+    def test_unknown_type_is_refused(self):
+        with pytest.raises(NotSerializable, match=r"^shape holds <object object"):
+            encode({"shape": object()})
+
+    def test_key_that_is_no_text_is_refused(self):
+        with pytest.raises(NotSerializable, match=r"^The data holds"):
+            encode({(1, 2): "x"})
+
+    def test_endless_nesting_is_refused(self):
+        loop = []
+        loop.append(loop)
+        with pytest.raises(NotSerializable, match=r"^loop"):
+            encode({"loop": loop})
+
+    def test_lone_surrogate_stays_an_escape(self):
+        assert encode("\ud800ä") == '"\\ud800\\u00e4"'
+
+
+class TestIsSocketId:
+    def test_two_numbers_and_a_dot(self):
+        assert is_socket_id("123.456")
+
+    def test_anything_else_is_none(self):
+        assert [is_socket_id(value) for value in ("", "1", None, 1.2, "1.2 ")] == [False] * 5
