@@ -53,7 +53,7 @@ def deliver(events: Sequence[Event]) -> None:
     try:
         sender.http.send_request(Request(sender, POST, f"/apps/{sender.app_id}/{path}", body))
     except PusherError as error:
-        raise _explain(error.status, str(error), settings.service) from error
+        raise _explain(error.status, error.answer, settings.service) from error
 
 
 def _compose_request(events: Sequence[Event]) -> tuple[str, dict[str, Any]]:
@@ -124,7 +124,7 @@ class _Transport:
         try:
             return process_response(response.status, text)
         except PusherError as refusal:
-            refusal.status = response.status
+            refusal.status, refusal.answer = response.status, text
             raise
 
     def _read_answer(self, text: str) -> Any:
@@ -199,8 +199,12 @@ _REFUSALS: Final[dict[int, tuple[str, str]]] = {
 }
 
 
+_IN_TROUBLE: Final = ("service-error", "The service is in trouble.")
+_NO_SERVICE: Final = ("bad-answer", "Is it really a Pusher service? Check PUSHER_HOST, PUSHER_PORT and PUSHER_SSL.")
+
+
 def _explain(status: int, answer: str, service: Service) -> DeliveryFailed:
-    reason, advice = _REFUSALS.get(status, ("service-error", "The service is in trouble."))
+    reason, advice = _REFUSALS.get(status, _IN_TROUBLE if status >= 500 else _NO_SERVICE)
     answer = " ".join(answer.replace(service.secret, "[secret]").split())[:300]
     return DeliveryFailed(
         f"{_address(service)} answered {status}: {answer or 'nothing more'}. {advice}",

@@ -7,6 +7,8 @@ import pytest
 
 from tests.browsers import explain_absence, find_chromium, is_browser_required
 
+pytest_plugins = ["pytester"]
+
 BROWSER_TESTS = Path(__file__).parent / "browser"
 
 # What a developer's shell says of a service must not reach the tests.

@@ -6,8 +6,8 @@ import uuid
 import pytest
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
-from django.test.utils import CaptureQueriesContext
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from pusherable.exceptions import UnknownField
 from pusherable.serialization import serialize

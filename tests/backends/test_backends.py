@@ -1,0 +1,99 @@
+import os
+
+import pytest
+
+from pusherable import backends
+from pusherable.backends import BaseBackend, get_backend
+from pusherable.backends.console import ConsoleBackend
+from pusherable.backends.dummy import DummyBackend
+from pusherable.backends.inline import InlineBackend
+from pusherable.backends.locmem import LocmemBackend, outbox
+from pusherable.backends.threaded import ThreadedBackend
+from pusherable.conf import SettingsError
+from pusherable.events import Event
+
+EVENT = Event(("post_1", "post"), "view", '{"a":1}')
+
+
+class OwnBackend(BaseBackend):
+    pass
+
+
+class TestGetBackend:
+    @pytest.mark.parametrize(
+        ("value", "backend_class"),
+        [
+            ("threaded", ThreadedBackend),
+            ("inline", InlineBackend),
+            ("console", ConsoleBackend),
+            ("locmem", LocmemBackend),
+            ("dummy", DummyBackend),
+            ("pusherable.backends.dummy.DummyBackend", DummyBackend),
+            (f"{__name__}.OwnBackend", OwnBackend),
+        ],
+    )
+    def test_setting_chooses(self, settings, value, backend_class):
+        settings.PUSHERABLE_BACKEND = value
+        assert type(get_backend()) is backend_class
+        assert get_backend() is get_backend()
+
+    def test_default_is_threaded(self, settings):
+        del settings.PUSHERABLE_BACKEND
+        assert type(get_backend()) is ThreadedBackend
+
+    def test_path_to_nothing_is_an_error_that_lists_ours(self, settings):
+        settings.PUSHERABLE_BACKEND = "thraeded"
+        with pytest.raises(SettingsError) as refusal:
+            get_backend()
+        assert str(refusal.value) == (
+            "PUSHERABLE_BACKEND = 'thraeded' cannot be imported (thraeded doesn't look like a module path). It is "
+            "a dotted path, or one of threaded, inline, console, locmem, dummy."
+        )
+
+    @pytest.mark.parametrize("path", ["builtins.dict", "pusherable.client.deliver"])
+    def test_path_to_something_else_is_an_error(self, settings, path):
+        settings.PUSHERABLE_BACKEND = path
+        with pytest.raises(SettingsError, match="is no subclass of pusherable.backends.BaseBackend"):
+            get_backend()
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_fork_makes_its_own(self):
+        parent = get_backend()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writing, b"other" if get_backend() is not parent else b"same")
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 10) == b"other"
+        os.close(reading)
+        os.close(writing)
+        assert backends.get_backend() is parent
+
+
+class TestBaseBackend:
+    def test_deliver_is_for_subclasses(self):
+        with pytest.raises(NotImplementedError, match="OwnBackend has to define deliver"):
+            OwnBackend().deliver(EVENT)
+
+    def test_nothing_waits(self):
+        assert OwnBackend().flush(0)
+
+
+class TestConsoleBackend:
+    def test_event_is_one_line(self, capsys):
+        ConsoleBackend().deliver(EVENT)
+        assert capsys.readouterr().out == '[pusherable] view on post_1, post: {"a":1}\n'
+
+
+class TestLocmemBackend:
+    def test_event_ends_in_the_outbox(self):
+        outbox.clear()
+        LocmemBackend().deliver(EVENT)
+        assert outbox == [EVENT]
+        outbox.clear()
+
+
+class TestDummyBackend:
+    def test_event_is_forgotten(self):
+        assert DummyBackend().deliver(EVENT) is None

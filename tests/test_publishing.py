@@ -1,0 +1,220 @@
+import json
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+from django.http import HttpRequest
+
+from pusherable import failures
+from pusherable.events import Event
+from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
+from pusherable.publishing import channel_of, publish, request_origin, trigger, username_of
+from pusherable.signals import publish_failed
+from tests.factories import DocumentFactory, PageFactory, PostFactory, UserFactory
+from tests.testapp.models import Elsewhere, FeaturedPost, Member, Post, Reading, Review, Seat
+
+
+@pytest.mark.django_db
+class TestPublish:
+    def test_payload_and_channel(self, pusherable_outbox, django_capture_on_commit_callbacks):
+        post = PostFactory()
+        with django_capture_on_commit_callbacks(execute=True):
+            event = publish(post, "view", user=UserFactory(username="ada"), exclude="body", origin="abc")
+        assert pusherable_outbox == [event]
+        assert (event.channels, event.name, event.socket_id) == ((f"post_{post.pk}",), "view", None)
+        assert event.payload == {
+            "object": {"id": post.pk, "title": "What's up?", "pub_date": None, "author": None, "tags": []},
+            "user": "ada",
+            "model": "post",
+            "pk": str(post.pk),
+            "origin": "abc",
+        }
+
+    def test_include_channels_and_socket_id(self):
+        event = publish(PostFactory(), "view", include="title", channels=["a", "b"], socket_id="1.2")
+        assert (event.channels, event.socket_id) == (("a", "b"), "1.2")
+        assert event.payload["object"].keys() == {"id", "title"}
+
+    def test_no_user_is_empty(self):
+        assert publish(PostFactory(), "view").payload["user"] == ""
+
+    def test_uuid_and_composite_pks_are_text(self):
+        document = DocumentFactory()
+        event = publish(document, "view")
+        assert (event.channels, event.payload["pk"]) == ((f"document_{document.pk}",), str(document.pk))
+        seat = publish(Seat.objects.create(row="A", number=7), "view")
+        assert (seat.channels, seat.payload["pk"]) == (("seat_A,7",), "A,7")
+
+    def test_proxy_is_the_object_it_stands_for(self):
+        post = PostFactory()
+        event = publish(FeaturedPost.objects.get(), "view")
+        assert (event.channels, event.payload["model"]) == ((f"post_{post.pk}",), "post")
+
+    def test_object_without_pk_has_no_channel(self):
+        with pytest.raises(InvalidChannel, match=r"This testapp.Post has no primary key, so it has no channel"):
+            publish(Post(), "view")
+
+    def test_what_the_caller_got_wrong_is_raised(self, pusherable_outbox):
+        post = PostFactory()
+        with pytest.raises(UnknownField):
+            publish(post, "view", include="nothing")
+        with pytest.raises(InvalidEvent):
+            publish(post, "")
+        with pytest.raises(NotSerializable, match=r"^object.value holds nan"):
+            publish(Reading(pk=1, value=float("nan")), "view")
+        with pytest.raises(InvalidChannel):
+            publish(PageFactory(slug="x" * 200), "view")
+        assert pusherable_outbox == []
+
+    def test_too_large_goes_out_with_the_pk_alone(self, caplog):
+        post = PostFactory(pk=1, body="x" * 10_300)
+        event = publish(post, "view", user="ada")
+        assert event.payload == {
+            "object": {"id": 1},
+            "user": "ada",
+            "model": "post",
+            "pk": "1",
+            "origin": "",
+            "truncated": True,
+        }
+        assert caplog.messages == [
+            "The event 'view' of testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out with the "
+            "primary key alone. Name fewer fields (pusher_include_model_fields)."
+        ]
+
+    def test_encoder_of_the_project_is_used(self, settings):
+        class Encoder(json.JSONEncoder):
+            def default(self, o):
+                return "encoded"
+
+        settings.PUSHERABLE_JSON_ENCODER = Encoder
+        assert publish(DocumentFactory(), "view").payload["object"] == {"id": "encoded", "name": "Charter"}
+
+
+@pytest.mark.django_db(transaction=True, databases=["default", "other"])
+class TestAfterTheCommit:
+    def test_event_waits_for_the_commit(self, pusherable_outbox):
+        with transaction.atomic():
+            post = PostFactory()
+            publish(post, "updated")
+            assert pusherable_outbox == []
+        assert len(pusherable_outbox) == 1
+
+    def test_event_is_frozen_when_it_is_published(self, pusherable_outbox):
+        with transaction.atomic():
+            post = PostFactory(title="before")
+            publish(post, "updated")
+            post.title = "after"
+        assert pusherable_outbox[0].payload["object"]["title"] == "before"
+
+    def test_rollback_sends_nothing(self, pusherable_outbox):
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            publish(PostFactory(), "updated")
+            _ = 1 / 0
+        assert pusherable_outbox == []
+
+    def test_rollback_of_a_savepoint_sends_nothing(self, pusherable_outbox):
+        with transaction.atomic():
+            post = PostFactory()
+            with pytest.raises(ZeroDivisionError), transaction.atomic():
+                publish(post, "lost")
+                _ = 1 / 0
+            publish(post, "kept")
+        assert [event.name for event in pusherable_outbox] == ["kept"]
+
+    def test_outside_of_a_transaction_it_leaves_at_once(self, pusherable_outbox):
+        publish(PostFactory(), "view")
+        assert len(pusherable_outbox) == 1
+
+    def test_immediate_does_not_wait(self, pusherable_outbox):
+        with transaction.atomic():
+            publish(PostFactory(), "view", immediate=True)
+            assert len(pusherable_outbox) == 1
+
+    def test_commit_of_the_objects_own_database_counts(self, pusherable_outbox):
+        with transaction.atomic(using="other"):
+            elsewhere = Elsewhere.objects.using("other").create(name="far")
+            with transaction.atomic():
+                publish(elsewhere, "updated")
+            assert pusherable_outbox == []
+        assert len(pusherable_outbox) == 1
+
+    def test_backend_that_fails_breaks_no_commit(self, settings, caplog):
+        settings.PUSHERABLE_BACKEND = "nowhere.Backend"
+        failures.quiet.reset()
+        reasons = []
+
+        def receive(reason, **kwargs):
+            reasons.append(reason)
+
+        publish_failed.connect(receive)
+        try:
+            with transaction.atomic():
+                publish(PostFactory(), "updated")
+        finally:
+            publish_failed.disconnect(receive)
+            failures.quiet.reset()
+        assert reasons == ["SettingsError"]
+        assert "PUSHERABLE_BACKEND = 'nowhere.Backend' cannot be imported" in caplog.text
+
+
+class TestTrigger:
+    def test_any_json_leaves_without_a_database(self, pusherable_outbox):
+        event = trigger("newsroom", "bell", ["ding", 1])
+        assert pusherable_outbox == [event] == [Event(("newsroom",), "bell", '["ding",1]')]
+
+    def test_text_is_json_too(self):
+        assert trigger(["a", "b"], "bell", "12", socket_id="1.2") == Event(("a", "b"), "bell", '"12"', "1.2")
+
+    def test_too_large_is_refused(self):
+        with pytest.raises(EventTooLarge):
+            trigger("a", "bell", "x" * 10_240)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_commit_is_awaited(self, pusherable_outbox):
+        with transaction.atomic():
+            trigger("a", "bell", None)
+            assert pusherable_outbox == []
+        assert len(pusherable_outbox) == 1
+
+
+class TestChannelOf:
+    def test_object_model_and_name(self):
+        assert channel_of(Post(pk=1)) == "post_1"
+        assert channel_of(Review(pk=2)) == "review_2"
+        assert channel_of(FeaturedPost(pk=3)) == "post_3"
+        assert channel_of(Post) == "post"
+        assert channel_of("newsroom") == "newsroom"
+
+    @pytest.mark.parametrize("target", [None, 7, dict, [Post(pk=1)]])
+    def test_anything_else_is_refused(self, target):
+        with pytest.raises(InvalidChannel, match="is no model, no object and no name of a channel"):
+            channel_of(target)
+
+    def test_bad_name_is_refused(self):
+        with pytest.raises(InvalidChannel, match="'' is no channel name"):
+            channel_of("")
+
+
+class TestUsernameOf:
+    def test_users_of_all_kinds(self):
+        assert username_of(None) == ""
+        assert username_of("ada") == "ada"
+        assert username_of(AnonymousUser()) == ""
+        assert username_of(Member(email="ada@example.com")) == "ada@example.com"
+
+
+class TestRequestOrigin:
+    def test_one_request_has_one(self):
+        request, other = HttpRequest(), HttpRequest()
+        assert request_origin(request) == request_origin(request)
+        assert request_origin(request) != request_origin(other)
+        assert len(request_origin(request)) == 12
+
+    def test_wrapped_request_has_that_of_its_request(self):
+        class Wrapper:
+            def __init__(self, request):
+                self._request = request
+
+        request = HttpRequest()
+        assert request_origin(Wrapper(request)) == request_origin(request)
