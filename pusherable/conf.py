@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -68,8 +69,8 @@ class PusherableSettings:
     def service(self) -> Service:
         """The service, from ``PUSHER_APP_ID``, ``…_KEY`` and ``…_SECRET``, or from ``PUSHER_URL``.
 
-        The three settings go before the URL, the setting before the environment variable. With
-        ``DEBUG`` and none of them it is the local server.
+        The three settings go before the URL, the setting before the environment variable. With none of
+        them it is the local server under ``DEBUG`` and in tests, for which Django turns ``DEBUG`` off.
         """
         credentials = {name: _text(name) for name in ("PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET")}
         if any(credentials.values()):
@@ -77,7 +78,7 @@ class PusherableSettings:
         url = _text("PUSHER_URL") or os.environ.get("PUSHER_URL", "").strip()
         if url:
             return _service_from_url(url)
-        if django_settings.DEBUG:
+        if django_settings.DEBUG or _in_tests():
             return _local_service()
         raise SettingsError(
             "No Pusher service is configured. Set PUSHER_APP_ID, PUSHER_KEY and PUSHER_SECRET, or "
@@ -119,8 +120,11 @@ class PusherableSettings:
 
     @property
     def backend(self) -> str:
-        """``PUSHERABLE_BACKEND``: a dotted path, or the short name of a backend of this package."""
-        return _text("PUSHERABLE_BACKEND") or "threaded"
+        """``PUSHERABLE_BACKEND``: a dotted path, or the short name of a backend of this package.
+
+        By default ``threaded``; in tests ``locmem``, so that no test is heard by a developer's open pages.
+        """
+        return _text("PUSHERABLE_BACKEND") or ("locmem" if _in_tests() else "threaded")
 
     @property
     def json_encoder(self) -> type[json.JSONEncoder]:
@@ -141,8 +145,28 @@ class PusherableSettings:
             )
         return value
 
+    @property
+    def debug(self) -> bool:
+        """The project's ``DEBUG``."""
+        return bool(django_settings.DEBUG)
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """The project's ``ALLOWED_HOSTS``."""
+        return tuple(django_settings.ALLOWED_HOSTS)
+
+    @property
+    def asgi_application(self) -> str:
+        """``ASGI_APPLICATION``: the dotted path of the project's own, or ``""`` where Django's will do."""
+        return _text("ASGI_APPLICATION")
+
 
 settings: Final = PusherableSettings()
+
+
+def _in_tests() -> bool:
+    """Whether Django's test environment is set up; it has made an outbox for mail, too."""
+    return hasattr(sys.modules.get("django.core.mail"), "outbox")
 
 
 def _service_from_settings(credentials: Mapping[str, str]) -> Service:

@@ -4,6 +4,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 
+from pusherable import conf
 from pusherable.conf import Service, SettingsError
 from pusherable.conf import settings as pusherable_settings
 from pusherable.exceptions import PusherableError
@@ -21,7 +22,8 @@ NAMES = [
 
 @pytest.fixture
 def configure(settings, monkeypatch):
-    """Set exactly these ``PUSHER_`` settings, and DEBUG."""
+    """Set exactly these ``PUSHER_`` settings, and DEBUG, as outside of tests."""
+    monkeypatch.setattr(conf, "_in_tests", lambda: False)
     monkeypatch.delenv("PUSHER_URL", raising=False)
     monkeypatch.delenv("PUSHERABLE_LOCAL_SERVER", raising=False)
     monkeypatch.delenv("PUSHERABLE_LOCAL_SAME_ORIGIN", raising=False)
@@ -146,6 +148,11 @@ class TestService:
         configure(debug=True, HOST="10.0.0.5", PORT=8005, SSL=True)
         service = pusherable_settings.service
         assert (service.host, service.port, service.ssl) == ("10.0.0.5", 8005, True)
+
+    def test_tests_need_nothing_set_though_django_turns_debug_off(self, configure, monkeypatch):
+        configure()
+        monkeypatch.setattr(conf, "_in_tests", lambda: True)
+        assert pusherable_settings.service.is_local
 
     def test_nothing_set_outside_debug_is_an_error(self, configure):
         configure()
@@ -319,9 +326,13 @@ class TestBrowser:
 
 
 class TestBackend:
-    def test_default_is_threaded(self, settings):
+    def test_default_is_threaded(self, settings, configure):
         del settings.PUSHERABLE_BACKEND
         assert pusherable_settings.backend == "threaded"
+
+    def test_default_of_tests_keeps_events_from_open_pages(self, settings):
+        del settings.PUSHERABLE_BACKEND
+        assert pusherable_settings.backend == "locmem"
 
 
 class TestJSONEncoder:

@@ -37,10 +37,6 @@ class TestGetBackend:
         assert type(get_backend()) is backend_class
         assert get_backend() is get_backend()
 
-    def test_default_is_threaded(self, settings):
-        del settings.PUSHERABLE_BACKEND
-        assert type(get_backend()) is ThreadedBackend
-
     def test_path_to_nothing_is_an_error_that_lists_ours(self, settings):
         settings.PUSHERABLE_BACKEND = "thraeded"
         with pytest.raises(SettingsError) as refusal:

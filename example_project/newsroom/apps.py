@@ -1,0 +1,7 @@
+"""The app by its name."""
+
+from django.apps import AppConfig
+
+
+class NewsroomConfig(AppConfig):
+    name = "newsroom"
