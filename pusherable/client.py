@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
-from pusherable.conf import Service, settings
+from pusherable.conf import Service, bracketed, settings
 from pusherable.events import MAX_BATCH, Event
 from pusherable.exceptions import DeliveryFailed
 
@@ -89,7 +89,7 @@ def _make_client(service: Service) -> "Pusher":
         key=service.key,
         secret=service.secret,
         ssl=service.ssl,
-        host=f"[{service.host}]" if ":" in service.host else service.host,
+        host=bracketed(service.host),
         port=service.port,
         timeout=service.timeout,
         json_encoder=settings.json_encoder,
@@ -215,5 +215,4 @@ def _explain(status: int, answer: str, service: Service) -> DeliveryFailed:
 
 
 def _address(service: Service) -> str:
-    host = f"[{service.host}]" if ":" in service.host else service.host
-    return f"{'https' if service.ssl else 'http'}://{host}:{service.port}"
+    return f"{'https' if service.ssl else 'http'}://{bracketed(service.host)}:{service.port}"

@@ -116,7 +116,7 @@ class PusherableSettings:
             return options | {"wsHost": None, "wsPort": port, "wssPort": port, "forceTLS": public_ssl}
         port = public_port or service.port
         ssl = service.ssl if public_ssl is None else public_ssl
-        return options | {"wsHost": service.host, "wsPort": port, "wssPort": port, "forceTLS": ssl}
+        return options | {"wsHost": bracketed(service.host), "wsPort": port, "wssPort": port, "forceTLS": ssl}
 
     @property
     def backend(self) -> str:
@@ -315,6 +315,11 @@ def _host(name: str) -> str:
             setting=name,
         )
     return value
+
+
+def bracketed(host: str) -> str:
+    """The host as a URL has it: an IPv6 address stands in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_ipv6(value: str) -> bool:

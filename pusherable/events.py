@@ -83,14 +83,12 @@ def encode(data: Any, *, encoder: type[json.JSONEncoder] = json.JSONEncoder) -> 
         ) from error
 
 
-def validate_event_name(name: str) -> str:
+def validate_event_name(name: str, *, max_length: int = MAX_NAME_LENGTH) -> str:
     """Return ``name`` unchanged; raise ``InvalidEvent`` if the service would refuse it."""
     if not isinstance(name, str) or not name:
         raise InvalidEvent(f"An event's name is a text that is not empty, not {name!r}.")
-    if len(name) > MAX_NAME_LENGTH:
-        raise InvalidEvent(
-            f"The event name {name[:40]!r}… has {len(name)} characters; {MAX_NAME_LENGTH} is the limit."
-        )
+    if len(name) > max_length:
+        raise InvalidEvent(f"The event name {name[:40]!r}… has {len(name)} characters; {max_length} is the limit.")
     if name.startswith(RESERVED_PREFIXES):
         raise InvalidEvent(f"The event name {name!r} is reserved: 'pusher:' and 'pusher_internal:' are Pusher's own.")
     return name

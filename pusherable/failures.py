@@ -38,6 +38,13 @@ class _Quiet:
 quiet: Final = _Quiet()
 
 
+def log_quietly(message: str, *, cause: str) -> None:
+    """Log an error, unless one of the same ``cause`` was logged within a minute: then it is counted."""
+    kept = quiet.count(cause, time.monotonic())
+    if kept is not None:
+        logger.error("%s%s", message, f" ({kept} more like it since the last line)" if kept else "")
+
+
 def report_failure(event: Event | None, error: Exception, *, sender: type[Any], name: str = "") -> None:
     """Send ``publish_failed``, and log the cause unless it was logged within a minute.
 
@@ -45,9 +52,6 @@ def report_failure(event: Event | None, error: Exception, *, sender: type[Any], 
     fail are logged by Django and harm nobody.
     """
     reason = getattr(error, "reason", type(error).__name__)
-    kept = quiet.count(reason, time.monotonic())
-    if kept is not None:
-        what = f"{event.name!r} on {', '.join(event.channels)}" if event else repr(name)
-        more = f" ({kept} more like it since the last line)" if kept else ""
-        logger.error("The event %s was not delivered: %s%s", what, error, more)
+    what = f"{event.name!r} on {', '.join(event.channels)}" if event else repr(name)
+    log_quietly(f"The event {what} was not delivered: {error}", cause=reason)
     publish_failed.send_robust(sender=sender, event=event, reason=reason, exception=error)

@@ -268,11 +268,11 @@ class TestBrowser:
                 },
             ),
             (
-                {"HOST": "127.0.0.1", "PORT": 6001, "PUBLIC_SSL": True, "PUBLIC_PORT": 8443},
+                {"HOST": "::1", "PORT": 6001, "PUBLIC_SSL": True, "PUBLIC_PORT": 8443},
                 {
                     "key": "k",
                     "cluster": "mt1",
-                    "wsHost": "127.0.0.1",
+                    "wsHost": "[::1]",
                     "wsPort": 8443,
                     "wssPort": 8443,
                     "forceTLS": True,

@@ -9,7 +9,6 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.test import AsyncRequestFactory, RequestFactory
 from django.views.generic import CreateView, DeleteView, DetailView, UpdateView, View
 
-from pusherable import failures
 from pusherable.exceptions import UnknownField
 from pusherable.mixins import (
     PusherCreateMixin,
@@ -204,13 +203,11 @@ class TestPusherDetailMixin:
         def receive(sender, event, reason, **kwargs):
             received.append((sender, event, reason))
 
-        failures.quiet.reset()
         publish_failed.connect(receive)
         try:
             assert call(ReadingDetail, request()).status_code == 200
         finally:
             publish_failed.disconnect(receive)
-            failures.quiet.reset()
         assert received == [(ReadingDetail, None, "NotSerializable")]
         [(logger, level, message)] = caplog.record_tuples
         assert (logger, level) == ("pusherable", logging.ERROR)
@@ -347,7 +344,6 @@ class TestPusherDeleteMixin:
         assert call(Own, request("post"), pk=page.pk).status_code == 302
         assert not Page.objects.exists()
         assert pusherable_outbox == []
-        failures.quiet.reset()
 
 
 class TestPusherMixin:

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from pusherable import failures
 from pusherable.backends import inline, threaded
 from pusherable.backends.inline import InlineBackend
 from pusherable.backends.threaded import ThreadedBackend
@@ -19,13 +18,6 @@ from pusherable.signals import publish_failed
 
 def events(count):
     return [Event(("post_1",), f"event{n}", "{}") for n in range(count)]
-
-
-@pytest.fixture(autouse=True)
-def loud_failures():
-    failures.quiet.reset()
-    yield
-    failures.quiet.reset()
 
 
 @pytest.fixture
