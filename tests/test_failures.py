@@ -15,7 +15,7 @@ EVENT = Event(("post_1", "post"), "view", "{}")
 def clock(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(failures.time, "monotonic", lambda: now[0])
-    yield now
+    return now
 
 
 @pytest.fixture
