@@ -1,0 +1,1 @@
+"""A Pusher Channels server in one process; knows nothing of Django. Needs the ``server`` extra."""

@@ -1,0 +1,75 @@
+"""What a server is told when it starts: its apps, its limits, its address. Frozen values only."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from pusherable.channels import MAX_LENGTH
+from pusherable.events import MAX_BATCH, MAX_CHANNELS, MAX_DATA_SIZE, MAX_NAME_LENGTH
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8001
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app; ``max_connections`` of ``None`` is no limit."""
+
+    id: str
+    key: str
+    secret: str = field(repr=False)
+    is_enabled: bool = True
+    max_connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where the server says no; the defaults are the hosted service's, where it has any.
+
+    Sizes are in bytes, lengths in characters.
+    """
+
+    channel_length: int = MAX_LENGTH
+    event_name_length: int = MAX_NAME_LENGTH
+    event_data_size: int = MAX_DATA_SIZE
+    channels_per_event: int = MAX_CHANNELS
+    events_per_batch: int = MAX_BATCH
+    #: One message of a client, all its fragments together (protocol A.57).
+    frame_size: int = 65_536
+    #: What may wait to be read by one client before it is sent away.
+    write_buffer_size: int = 1_048_576
+    #: A batch of ten full events whose every byte is written as an escape of six.
+    request_body_size: int = 10 * 6 * MAX_DATA_SIZE + 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that one server is told; times are in seconds.
+
+    ``path`` is a prefix of every address, such as ``/push``; ``subscription_errors`` is whether a refused
+    subscription is also reported on its channel, which the hosted service does not do (protocol A.28).
+    """
+
+    apps: tuple[App, ...]
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    path: str = ""
+    activity_timeout: float = 120
+    pong_timeout: float = 30
+    #: How far a signed request's time may be from ours (protocol B.8).
+    timestamp_window: int = 600
+    #: How long a client may take over an HTTP request.
+    request_timeout: float = 20.0
+    #: How long a client has to answer our closing before it is cut off.
+    close_timeout: float = 5.0
+    #: The same when the whole server stops.
+    shutdown_timeout: float = 0.5
+    subscription_errors: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.path and (not self.path.startswith("/") or self.path.endswith("/")):
+            raise ValueError(f"path={self.path!r} starts with a slash and does not end with one, like '/push'.")
+
+    def find_app(self, *, id: str | None = None, key: str | None = None) -> App | None:
+        """The app with this id or this key, if there is one."""
+        return next((app for app in self.apps if id == app.id or key == app.key), None)

@@ -1,0 +1,81 @@
+"""What has happened at the server, as values for whoever observes it: logs, hooks, metrics, a console."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    app_id: str
+    socket_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    app_id: str
+    socket_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    app_id: str
+    socket_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed:
+    app_id: str
+    socket_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """A channel has its first subscriber."""
+
+    app_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vacated:
+    """A channel has lost its last subscriber."""
+
+    app_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """An event has been handed to every subscriber of one channel; ``receivers`` is how many."""
+
+    app_id: str
+    channel: str
+    event: str
+    data: str
+    receivers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A connection was closed by us, with ``code``, before or after it was established."""
+
+    code: int
+    reason: str
+    socket_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complained:
+    """A client was told that something it sent is wrong; its connection goes on."""
+
+    app_id: str
+    socket_id: str
+    reason: str
+
+
+Fact = Connected | Disconnected | Subscribed | Unsubscribed | Occupied | Vacated | Broadcast | Refused | Complained
+
+#: Called in the server's thread, in the order in which things happen; it must neither block nor raise.
+Observer = Callable[[Fact], None]

@@ -1,0 +1,53 @@
+"""A connected client: its conversation understands what it says, and the hub does it."""
+
+from pusherable.server.hub import Client, Hub
+from pusherable.server.messages import connection_established
+from pusherable.server.protocol import Conversation, Objection, find_app
+
+
+class Session:
+    """One client from its opening request on; making one raises ``Refusal`` where it may not come in."""
+
+    __slots__ = ("_connection", "_conversation", "_hub")
+
+    def __init__(self, hub: Hub, client: Client, *, target: str) -> None:
+        app = find_app(target, hub.config)
+        self._hub = hub
+        self._connection = hub.connect(app, client)
+        self._conversation = Conversation(app, self.socket_id, hub.config)
+        client.deliver(connection_established(self.socket_id, hub.config.activity_timeout))
+
+    @property
+    def socket_id(self) -> str:
+        return self._connection.socket_id
+
+    @property
+    def patience(self) -> float:
+        """Seconds of silence after which ``fall_silent`` is due."""
+        return self._conversation.patience
+
+    def receive(self, text: str) -> None:
+        """Do what the client asks for, or tell it what is wrong."""
+        try:
+            command = self._conversation.receive(text)
+            if command is not None:
+                self._hub.carry_out(self._connection, command)
+        except Objection as objection:
+            self._hub.object(self._connection, objection)
+
+    def receive_binary(self) -> None:
+        """Object: the protocol knows no binary messages (protocol A.12)."""
+        self._conversation.hear()
+        self._hub.object(self._connection, Objection("Binary messages are not supported"))
+
+    def hear(self) -> None:
+        """Note a sign of life that is no message."""
+        self._conversation.hear()
+
+    def fall_silent(self) -> None:
+        """Ask the client whether it is there; raises ``Refusal`` if it did not answer the last time."""
+        self._hub.carry_out(self._connection, self._conversation.fall_silent())
+
+    def end(self) -> None:
+        """Leave the hub; a second time does nothing."""
+        self._hub.disconnect(self._connection)

@@ -1,0 +1,108 @@
+"""A hub with one app, what it told its observers, and clients that record what they are sent."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+import pytest
+from starlette.types import Message as AsgiMessage
+from starlette.types import Receive
+
+from pusherable.server.asgi import Application
+from pusherable.server.config import App, ServerConfig
+from pusherable.server.facts import Fact
+from pusherable.server.hub import Hub
+from pusherable.server.messages import Message
+
+APP = App(id="1", key="key", secret="the secret")
+
+
+class RecordingClient:
+    """The far end of a connection; ``received`` is what it was sent, decoded."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+
+    def deliver(self, message: Message) -> None:
+        self.received.append(json.loads(message.text))
+
+    def take(self) -> list[dict[str, Any]]:
+        """What has come since the last time."""
+        received, self.received = self.received, []
+        return received
+
+
+@pytest.fixture
+def app() -> App:
+    return APP
+
+
+@pytest.fixture
+def config() -> ServerConfig:
+    return ServerConfig(apps=(APP,))
+
+
+@pytest.fixture
+def facts() -> list[Fact]:
+    """What the hub has told, in order."""
+    return []
+
+
+@pytest.fixture
+def hub(config: ServerConfig, facts: list[Fact]) -> Hub:
+    return Hub(config, observers=[facts.append])
+
+
+@pytest.fixture
+def client() -> RecordingClient:
+    return RecordingClient()
+
+
+class Answer:
+    """What an ASGI app answered."""
+
+    def __init__(self, sent: list[AsgiMessage]) -> None:
+        start, *parts = sent
+        self.status_code = start["status"]
+        self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        self.text = b"".join(part["body"] for part in parts).decode()
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def ask(
+    app: Application,
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str] | None = None,
+    content: bytes = b"",
+    receive: Receive | None = None,
+) -> Answer:
+    """One request to an ASGI app, without a network; ``receive`` takes the place of ``content``."""
+    sent: list[AsgiMessage] = []
+
+    whole = [{"type": "http.request", "body": content, "more_body": False}]
+
+    async def send_whole() -> AsgiMessage:
+        # The client stays: that it goes away is a message that never comes.
+        return whole.pop() if whole else await asyncio.Future()
+
+    async def note(message: AsgiMessage) -> None:
+        sent.append(message)
+
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": unquote(path),
+        "raw_path": quote(path, safe="/%").encode(),
+        "query_string": (query or urlencode(params or {})).encode(),
+        "headers": [],
+    }
+    asyncio.run(app(scope, receive or send_whole, note))
+    return Answer(sent)

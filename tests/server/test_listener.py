@@ -1,0 +1,419 @@
+import json
+import logging
+import socket
+import struct
+from contextlib import closing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+
+from pusherable.server.config import Limits, ServerConfig
+from pusherable.server.facts import Broadcast, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from tests.server.conftest import APP
+from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
+
+SUBSCRIBE = '{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}'
+PING = '{"event":"pusher:ping","data":{}}'
+PONG = {"event": "pusher:pong", "data": "{}"}
+SUCCEEDED = {"event": "pusher_internal:subscription_succeeded", "channel": "a", "data": "{}"}
+
+
+@pytest.fixture
+def serve():
+    """Start a server of its own kind for one test; it must have stopped without a fault."""
+    running = []
+
+    def serve(**options):
+        manager = threaded_server(ServerConfig(apps=(APP,), **options))
+        running.append(manager)
+        return manager.__enter__()
+
+    yield serve
+    for manager in running:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def server(serve):
+    return serve()
+
+
+@pytest.fixture(autouse=True)
+def no_faults(caplog):
+    """Whatever a client does, the server never logs an error by itself."""
+    yield
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.fixture
+def client(server):
+    with server.connect() as client:
+        client.recv()
+        yield client
+
+
+def receive(client):
+    return json.loads(client.recv(timeout=20))
+
+
+def closing_of(client):
+    """The server's close frame, once everything before it is read."""
+    with pytest.raises(ConnectionClosed) as caught:
+        while True:
+            client.recv(timeout=20)
+    return caught.value.rcvd
+
+
+class TestOpening:
+    def test_the_first_message_tells_the_socket_id(self, server):
+        """A.6, A.9"""
+        with server.connect() as client:
+            message = receive(client)
+        socket_id = server.wait_for(Connected).socket_id
+        data = json.dumps({"socket_id": socket_id, "activity_timeout": 120}, separators=(",", ":"))
+        assert message == {"event": "pusher:connection_established", "data": data}
+
+    def test_a_refusal_comes_after_the_upgrade_as_message_and_close(self, server):
+        """A.4, A.5"""
+        reason = "App key nope not in this cluster. Did you forget to specify the cluster?"
+        with server.connect("/app/nope?protocol=7") as client:
+            assert receive(client) == {"event": "pusher:error", "data": {"code": 4001, "message": reason}}
+            assert closing_of(client) == Close(4001, reason)
+        assert server.wait_for(Refused) == Refused(4001, reason)
+
+    def test_a_long_reason_is_cut_to_what_a_close_frame_holds(self, server):
+        with server.connect(f"/app/{'%C3%A9' * 150}") as client:
+            assert closing_of(client) == Close(4001, ("App key " + "é" * 150)[: 8 + 57])
+
+    def test_no_compression_is_agreed_on(self, server):
+        with closing(server.connect_raw()) as client:
+            client.sendall(upgrade_request("/app/key", Sec_WebSocket_Extensions="permessage-deflate"))
+            answer = client.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+        assert b"permessage-deflate" not in answer
+
+    @pytest.mark.parametrize(
+        ("request_bytes", "status"),
+        [
+            (upgrade_request("/app/key", Sec_WebSocket_Key=None), b"400"),
+            (upgrade_request("/app/key", Sec_WebSocket_Key="short"), b"400"),
+            (upgrade_request("/app/key", Sec_WebSocket_Version="8"), b"400"),
+            (upgrade_request("/app/key").replace(b"GET", b"POST"), b"405"),
+            (upgrade_request(f"/app/{'k' * 10_000}"), b"414"),
+            (upgrade_request("/app/key", **{f"X{number}": "x" for number in range(200)}), b"431"),
+        ],
+    )
+    def test_a_request_that_is_no_websocket_s_is_refused(self, server, request_bytes, status):
+        with closing(server.connect_raw()) as client:
+            client.sendall(request_bytes)
+            assert read_to_end(client).split(b" ")[1] == status
+
+    def test_a_client_that_is_refused_and_stays_is_cut_off(self, serve):
+        server = serve(close_timeout=0.05)
+        with closing(server.connect_raw()) as client:
+            client.sendall(upgrade_request("/app/nope"))
+            assert read_to_end(client).endswith(b"Did you forget to specify the cluster?")
+
+
+class TestMessages:
+    def test_a_subscriber_receives_events(self, server, client):
+        client.send(SUBSCRIBE)
+        assert receive(client) == SUCCEEDED
+        server.publish("a", "view", '{"x":"é"}')
+        assert receive(client) == {"event": "view", "channel": "a", "data": '{"x":"é"}'}
+
+    def test_messages_right_behind_each_other_are_all_answered(self, server):
+        """A.11: a client may write at once."""
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(client_frame(PING.encode()) * 50 + client_frame(struct.pack("!H", 1000), opcode=8))
+            assert read_to_end(client).count(b"pusher:pong") == 50
+
+    def test_a_message_that_trickles_in_is_read(self, server):
+        with closing(server.upgrade_raw()) as client:
+            for byte in client_frame(PING.encode()):
+                client.sendall(bytes([byte]))
+            read_until(client, b"pusher:pong")
+
+    def test_fragments_are_put_together(self, client):
+        client.send([SUBSCRIBE[:10], SUBSCRIBE[10:20], SUBSCRIBE[20:]])
+        assert receive(client) == SUCCEEDED
+
+    def test_a_ping_between_fragments_is_answered(self, server):
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(
+                client_frame(PING[:9].encode(), fin=False)
+                + client_frame(b"?", opcode=9)
+                + client_frame(PING[9:].encode(), opcode=0)
+            )
+            read_until(client, b"\x8a\x01?", b"pusher:pong")
+
+    def test_a_websocket_ping_is_answered(self, client):
+        """A.13"""
+        assert client.ping().wait(20)
+
+    @pytest.mark.parametrize("message", [b"x", [b"x", b"y"]])
+    def test_a_binary_message_is_objected_to(self, client, message):
+        """A.12"""
+        client.send(message)
+        assert receive(client) == {
+            "event": "pusher:error",
+            "data": {"code": None, "message": "Binary messages are not supported"},
+        }
+        client.send(PING)
+        assert receive(client) == PONG
+
+    @pytest.mark.parametrize("text", ["", "{", "[" * 60_000, "null", '{"event":"x"}'])
+    def test_nonsense_is_objected_to(self, client, text):
+        """A.12"""
+        client.send(text)
+        assert receive(client)["event"] == "pusher:error"
+        client.send(PING)
+        assert receive(client) == PONG
+
+    def test_a_lone_surrogate_is_sent_back_as_it_came(self, client):
+        client.send('{"event":"\\ud800"}')
+        assert receive(client)["data"]["message"] == "Unsupported event received on socket: \ud800"
+
+    def test_the_largest_message_is_read(self, client):
+        """A.57"""
+        client.send(PING[:-1] + " " * (65_536 - len(PING)) + "}")
+        assert receive(client) == PONG
+
+    @pytest.mark.parametrize("message", ["x" * 65_537, ["x" * 40_000, "x" * 40_000]])
+    def test_a_larger_message_is_the_end(self, client, message):
+        client.send(message)
+        assert closing_of(client).code == 1009
+
+    @pytest.mark.parametrize(
+        ("frames", "code"),
+        [
+            (client_frame(b"\xff"), 1007),
+            (client_frame(b"\xc3", fin=False) + client_frame(b"x", opcode=0), 1007),
+            (client_frame(b"x", masked=False), 1002),
+            (client_frame(b"x", opcode=3), 1002),
+            (client_frame(b"x", opcode=0), 1002),
+            (client_frame(b"x", fin=False) + client_frame(b"x"), 1002),
+            (client_frame(b"x" * 126, opcode=9), 1002),
+            (client_frame(b"x", opcode=8), 1002),
+            (client_frame(b"x" * 65_537), 1009),
+            (b"\xff" * 100, 1002),
+        ],
+    )
+    def test_frames_against_the_rules_are_the_end(self, server, frames, code):
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(frames)
+            client.shutdown(socket.SHUT_WR)
+            received = read_to_end(client)
+        assert received[0] == 0x88
+        assert struct.unpack("!H", received[2:4]) == (code,)
+        server.wait_for(Disconnected)
+
+    def test_what_follows_an_end_is_not_read(self, server):
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(client_frame(b"\xff") + client_frame(SUBSCRIBE.encode()))
+            server.wait_for(Disconnected)
+        assert not any(isinstance(fact, Subscribed) for fact in server.facts)
+
+
+class TestEnd:
+    def test_a_client_that_closes_is_answered(self, server):
+        """A.22"""
+        with server.connect() as client:
+            client.send(SUBSCRIBE)
+            server.wait_for(Subscribed)
+            client.close(1000)
+            assert (client.protocol.close_rcvd, client.protocol.close_rcvd_then_sent) == (Close(1000, ""), False)
+        socket_id = server.wait_for(Disconnected).socket_id
+        assert Unsubscribed("1", socket_id, "a") in server.facts
+
+    def test_a_client_that_breaks_off_leaves(self, server):
+        client = server.upgrade_raw()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        server.wait_for(Disconnected)
+
+    def test_a_client_that_stops_writing_leaves(self, server):
+        with closing(server.upgrade_raw()) as client:
+            client.shutdown(socket.SHUT_WR)
+            server.wait_for(Disconnected)
+            assert read_to_end(client) == b""
+
+    def test_a_client_that_closes_and_stays_is_cut_off(self, serve):
+        server = serve(close_timeout=0.05)
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(client_frame(struct.pack("!H", 1000), opcode=8))
+            server.wait_for(Disconnected)
+            assert read_to_end(client) == b"\x88\x02\x03\xe8"
+
+    def test_a_fault_of_ours_ends_one_connection_only(self, server, client, caplog):
+        def fail(fact):
+            if isinstance(fact, Subscribed):
+                raise RuntimeError("a fault of the server")
+
+        server.on_fact = fail
+        with server.connect() as unlucky:
+            unlucky.send(SUBSCRIBE)
+            assert closing_of(unlucky).code == 1011
+        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
+            "A connection failed and is closed. This is a fault of the server."
+        ]
+        caplog.clear()
+        client.send(PING)
+        assert receive(client) == PONG
+
+
+class TestSilence:
+    """A.14"""
+
+    def test_a_silent_client_is_asked_and_then_closed(self, serve):
+        server = serve(activity_timeout=0.05, pong_timeout=0.05)
+        with server.connect() as client:
+            client.recv()
+            assert receive(client) == {"event": "pusher:ping", "data": "{}"}
+            reason = "Pong reply not received in time"
+            assert receive(client) == {"event": "pusher:error", "data": {"code": 4201, "message": reason}}
+            assert closing_of(client) == Close(4201, reason)
+        socket_id = server.wait_for(Connected).socket_id
+        assert server.wait_for(Refused) == Refused(4201, reason, socket_id)
+
+    @pytest.mark.parametrize("answer", ['{"event":"pusher:pong","data":{}}', "{", b"x"])
+    def test_a_client_that_answers_is_asked_again(self, serve, answer):
+        """A.15: also one that only listens."""
+        server = serve(activity_timeout=0.05, pong_timeout=20)
+        with server.connect() as client:
+            pings = 0
+            while pings < 3:
+                if receive(client)["event"] == "pusher:ping":
+                    pings += 1
+                    client.send(answer)
+
+    def test_a_pong_of_the_websocket_is_a_sign_of_life(self, serve):
+        server = serve(activity_timeout=0.05, pong_timeout=20)
+        with server.connect() as client:
+            client.recv()
+            for _ in range(3):
+                assert receive(client)["event"] == "pusher:ping"
+                client.pong()
+
+    def test_a_client_that_speaks_is_not_asked(self, serve):
+        server = serve(activity_timeout=2)
+        with server.connect() as client:
+            client.recv()
+            for _ in range(50):
+                client.send(PING)
+                assert receive(client) == PONG
+
+
+class TestSlowReaders:
+    def test_a_client_that_does_not_read_is_closed_and_the_others_are_served(self, serve):
+        server = serve(limits=Limits(write_buffer_size=50_000), close_timeout=0.05)
+        with server.connect() as reader, closing(server.upgrade_raw(receive_buffer=4096)) as slow:
+            reader.send(SUBSCRIBE)
+            slow.sendall(client_frame(SUBSCRIBE.encode()))
+            server.wait_for(Subscribed, count=2)
+            reader.recv(), reader.recv()
+            sent = 0
+            while not any(isinstance(fact, Disconnected) for fact in server.facts):
+                server.publish("a", data="x" * 10_000)
+                sent += 1
+                assert len(receive(reader)["data"]) == 10_000
+            server.publish("a", "last")
+            assert receive(reader)["event"] == "last"
+        broadcasts = [fact.receivers for fact in server.facts if isinstance(fact, Broadcast)]
+        assert broadcasts == [2] * sent + [1]
+        refused = server.wait_for(Refused)
+        assert (refused.code, refused.reason) == (4100, "You read too slowly")
+
+    def test_a_client_that_sends_and_does_not_read_is_closed(self, serve):
+        server = serve(limits=Limits(write_buffer_size=50_000), close_timeout=0.05)
+        with closing(server.upgrade_raw(receive_buffer=4096)) as client:
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                while True:
+                    client.sendall(client_frame(PING.encode()) * 500)
+            assert server.wait_for(Refused).code == 4100
+
+
+class TestShutdown:
+    """A.56"""
+
+    def test_clients_are_told_to_come_back(self, server):
+        with server.connect() as client:
+            client.recv()
+            server.stop()
+            assert closing_of(client) == Close(1001, "The server is restarting")
+        server.wait_for(Disconnected)
+
+    def test_clients_that_do_not_answer_hold_nothing_up(self, serve):
+        server = serve(shutdown_timeout=0.05)
+        with closing(server.upgrade_raw()) as websocket, closing(server.connect_raw()) as silent:
+            server.stop()
+            assert read_to_end(websocket)[4:] == b"The server is restarting"
+            assert read_to_end(silent) == b""
+
+    def test_a_client_that_is_closing_already_is_cut_off(self, serve):
+        server = serve(close_timeout=20)
+        with closing(server.upgrade_raw()) as client:
+            client.sendall(client_frame(struct.pack("!H", 1000), opcode=8))
+            server.wait_for(Disconnected)
+            server.stop()
+            assert read_to_end(client) == b"\x88\x02\x03\xe8"
+
+
+class TestHttp:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            # E.2: what a browser sends that tries TLS.
+            bytes.fromhex("16030100c8010000c40303") + b"\x00" * 200,
+            b"\x00" * 100,
+            b"nonsense\r\n\r\n",
+            b"GET /" + b"x" * 100_000,
+        ],
+    )
+    def test_what_is_no_http_is_refused(self, server, data):
+        with closing(server.connect_raw()) as client:
+            client.sendall(data)
+            assert read_to_end(client).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+
+    def test_a_connection_without_a_request_is_cut_off(self, serve):
+        server = serve(request_timeout=0.05)
+        with closing(server.connect_raw()) as client:
+            client.sendall(b"GET / HT")
+            assert read_to_end(client) == b""
+
+    def test_a_connection_with_a_request_lives_on(self, serve):
+        server = serve(request_timeout=0.05)
+        with closing(server.connect_raw()) as client, closing(server.connect_raw()) as other:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read_until(client, b"404 NOT FOUND\n")
+            # By the time that the other one is cut off, this one's time is over too.
+            assert read_to_end(other) == b""
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read_until(client, b"404 NOT FOUND\n")
+
+
+class TestHostileClients:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(
+            st.binary(max_size=300)
+            | st.builds(
+                client_frame,
+                st.binary(max_size=200) | st.text().map(str.encode),
+                opcode=st.integers(0, 15),
+                fin=st.booleans(),
+                masked=st.booleans(),
+            ),
+            max_size=6,
+        )
+    )
+    def test_any_bytes_end_a_connection_or_are_answered(self, server, client, parts):
+        with closing(server.upgrade_raw()) as hostile:
+            hostile.sendall(b"".join(parts))
+            hostile.shutdown(socket.SHUT_WR)
+            read_to_end(hostile)
+        client.send(PING)
+        assert receive(client) == PONG

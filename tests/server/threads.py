@@ -1,0 +1,148 @@
+"""A server in a thread of the test's own process, and raw clients for it."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+from pusherable.server.addresses import Address, address_of, listen
+from pusherable.server.api import create_api
+from pusherable.server.config import ServerConfig
+from pusherable.server.facts import Fact
+from pusherable.server.hub import Hub
+from pusherable.server.listener import PushServer
+
+TIMEOUT = 20.0
+
+
+class ThreadedServer:
+    """A running server; ``facts`` is what has happened so far."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.facts: list[Fact] = []
+        self.on_fact: Callable[[Fact], None] = lambda fact: None
+        self._happened = threading.Condition()
+        self.hub = Hub(config, observers=[self._note])
+        self._server = PushServer(self.hub, create_api(self.hub))
+        self._socket = listen(Address("127.0.0.1", 0))
+        self.address = address_of(self._socket)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.request_stop()
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def connect(self, target: str = "/app/key?protocol=7") -> ClientConnection:
+        return connect(f"ws://{self.address}{target}", compression=None, close_timeout=TIMEOUT)
+
+    def connect_raw(self) -> socket.socket:
+        return socket.create_connection((self.address.host, self.address.port), TIMEOUT)
+
+    def upgrade_raw(self, target: str = "/app/key", **options: int) -> socket.socket:
+        """A WebSocket connection that reads nothing by itself, its first message read."""
+        client = socket.socket()
+        client.settimeout(TIMEOUT)
+        if "receive_buffer" in options:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options["receive_buffer"])
+        client.connect((self.address.host, self.address.port))
+        client.sendall(upgrade_request(target))
+        read_until(client, b'}"}')
+        return client
+
+    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call ``function`` in the server's thread and give back its result."""
+
+        async def run() -> Any:
+            return function(*args, **options)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(TIMEOUT)
+
+    def publish(self, channel: str, name: str = "e", data: str = "{}") -> None:
+        app = self.hub.config.apps[0]
+        self.call(self.hub.publish, app, channels=[channel], name=name, data=data)
+
+    def wait_for(self, kind: type[Fact], *, count: int = 1) -> Fact:
+        """The ``count``-th fact of a kind, as soon as it happens."""
+
+        def find() -> list[Fact]:
+            return [fact for fact in self.facts if isinstance(fact, kind)]
+
+        with self._happened:
+            assert self._happened.wait_for(lambda: len(find()) >= count, TIMEOUT), self.facts
+        return find()[count - 1]
+
+    def _note(self, fact: Fact) -> None:
+        with self._happened:
+            self.facts.append(fact)
+            self._happened.notify_all()
+        self.on_fact(fact)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._server.serve(sockets=[self._socket]))
+
+
+@contextmanager
+def threaded_server(config: ServerConfig) -> Iterator[ThreadedServer]:
+    server = ThreadedServer(config)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def upgrade_request(target: str, **headers: str | None) -> bytes:
+    """A WebSocket's opening request; a header of ``None`` is left out."""
+    fields = {
+        "Host": "localhost",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec_WebSocket_Version": "13",
+    } | headers
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join([f"GET {target} HTTP/1.1", *lines, "", ""]).encode()
+
+
+def client_frame(payload: bytes, *, opcode: int = 1, fin: bool = True, masked: bool = True) -> bytes:
+    """A frame as a client sends it; the mask of zeros leaves the payload readable."""
+    head = (0x80 if fin else 0) | opcode
+    length = len(payload)
+    mask_bit = 0x80 if masked else 0
+    header = (
+        struct.pack("!BB", head, mask_bit | length)
+        if length < 126
+        else struct.pack("!BBH", head, mask_bit | 126, length)
+        if length < 65536
+        else struct.pack("!BBQ", head, mask_bit | 127, length)
+    )
+    return header + (b"\0\0\0\0" if masked else b"") + payload
+
+
+def read_until(client: socket.socket, *parts: bytes) -> bytes:
+    """Everything up to where all of ``parts`` have come."""
+    received = b""
+    while not all(part in received for part in parts):
+        more = client.recv(65536)
+        assert more, received
+        received += more
+    return received
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """Everything up to the end of the stream; a reset connection ends it too."""
+    received = b""
+    try:
+        while part := client.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
