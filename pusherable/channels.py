@@ -120,6 +120,9 @@ def _escape_pk(pk: object) -> str:
 
 
 def _escape(text: str, *, keep: str) -> str:
+    if text.isascii() and text.isalnum():
+        return text
+
     def escape_byte(byte: int) -> str:
         character = chr(byte)
         legal = byte < 128 and (character.isalnum() or character in keep)

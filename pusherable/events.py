@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from pusherable.channels import validate_channel
@@ -114,8 +115,13 @@ def check_data_size(data: str, *, limit: int = MAX_DATA_SIZE) -> None:
         )
 
 
+@lru_cache(maxsize=8)
+def _make_encoder(encoder: type[json.JSONEncoder]) -> json.JSONEncoder:
+    return encoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def _dumps(data: Any, encoder: type[json.JSONEncoder]) -> str:
-    text = json.dumps(data, cls=encoder, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _make_encoder(encoder).encode(data)
     # A lone surrogate has no form in UTF-8; it stays an escape.
     return text if text.isascii() or _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))
 

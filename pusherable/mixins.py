@@ -60,7 +60,7 @@ class PusherMixin:
 
     def should_publish(self, event: str) -> bool:
         """Whether this request publishes ``event``: by default always, but for a page loaded ahead of its reader."""
-        return "prefetch" not in self.request.headers.get("Sec-Purpose", "")
+        return "prefetch" not in self.request.META.get("HTTP_SEC_PURPOSE", "")
 
     def get_pusher_object(self) -> Any:
         """The instance that events are about, ``self.object``; ``None`` publishes nothing."""
@@ -165,8 +165,9 @@ class PusherMixin:
         """What to do once the work has succeeded."""
         return lambda: self.publish(self.pusher_committed_event_name)
 
-    def _after_commit(self, response: HttpResponseBase, succeed: Callable[[], object], *args: Any) -> None:
-        if response.status_code >= 400:
+    def _after_commit(self, response: HttpResponseBase | None, succeed: Callable[[], object], *args: Any) -> None:
+        # A method that answers with no response, as those of a REST framework, has not refused.
+        if getattr(response, "status_code", 200) >= 400:
             return
         if getattr(self, "object", None) is None and args:
             # An overridden form_valid has not kept what it saved; its form has.

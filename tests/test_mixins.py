@@ -374,6 +374,20 @@ class TestPusherMixin:
             class Late(DetailView, PusherDetailMixin):
                 model = Post
 
+    def test_method_without_a_response_publishes_what_its_first_argument_made(self, pusherable_outbox):
+        class Perform(PusherUpdateMixin, View):
+            pusher_committing_methods = ("perform_update",)
+
+            def post(self, request, pk):
+                self.perform_update(type("Serializer", (), {"instance": Post.objects.get(pk=pk)}))
+                return HttpResponse()
+
+            def perform_update(self, serializer):
+                serializer.instance.save()
+
+        call(Perform, request("post"), pk=PostFactory().pk)
+        assert [event.name for event in pusherable_outbox] == ["updated"]
+
     def test_any_method_can_be_one_that_commits(self, pusherable_outbox):
         class Publish(PusherMixin, View):
             pusher_committed_event_name = "published"
