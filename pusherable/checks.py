@@ -6,7 +6,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, register
 
-from pusherable.backends import get_backend
+from pusherable.backends import get_backend_class
 from pusherable.conf import SettingsError, settings
 
 
@@ -27,13 +27,19 @@ def check_browser(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 @register("pusherable")
 def check_backend(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E003``: ``PUSHERABLE_BACKEND`` names no backend."""
-    return _complaint(get_backend, "pusherable.E003")
+    return _complaint(get_backend_class, "pusherable.E003")
 
 
 @register("pusherable")
 def check_json_encoder(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E004``: ``PUSHERABLE_JSON_ENCODER`` is no encoder."""
     return _complaint(lambda: settings.json_encoder, "pusherable.E004")
+
+
+@register("pusherable")
+def check_webhook_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``pusherable.E005``: ``PUSHERABLE_WEBHOOK_URL`` is malformed."""
+    return _complaint(lambda: settings.webhook_url, "pusherable.E005")
 
 
 def _complaint(read: Callable[[], object], id: str) -> list[CheckMessage]:

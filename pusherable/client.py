@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
-from pusherable.conf import Service, bracketed, settings
+from pusherable.conf import Service, SettingsError, bracketed, settings
 from pusherable.events import MAX_BATCH, Event
 from pusherable.exceptions import DeliveryFailed
 
@@ -147,17 +147,33 @@ def _make_pool(service: Service) -> "urllib3.PoolManager":
         "timeout": urllib3.Timeout(total=service.timeout),
     }
     if service.ssl:
-        options["ssl_context"] = _make_tls_context()
+        options["ssl_context"] = make_tls_context(trusting=service.certificate)
     proxy = None if proxy_bypass(service.host) else getproxies().get("https" if service.ssl else "http")
     if proxy is None:
         return urllib3.PoolManager(**options)
-    credentials = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    try:
+        credentials = urllib3.util.parse_url(proxy).auth
+        headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+    except urllib3.exceptions.HTTPError as error:
+        raise SettingsError(
+            f"The proxy of the environment cannot be used to reach {service.host} ({type(error).__name__}): it is "
+            "an http:// or https:// address. Mend http_proxy or https_proxy, or name the host in no_proxy.",
+            setting="https_proxy" if service.ssl else "http_proxy",
+        ) from error
 
 
-def _make_tls_context() -> ssl.SSLContext:
-    """Trust what the system trusts, or where it has no list of authorities, that of ``certifi``."""
+def make_tls_context(*, trusting: str = "") -> ssl.SSLContext:
+    """Trust what the system trusts, or where it has no list of authorities, that of ``certifi``.
+
+    With a file in ``trusting``, trust the certificate in it and no other.
+    """
+    if trusting:
+        context = ssl.create_default_context(cafile=trusting)
+        # Only who holds the key of this very certificate gets through, under whatever name or address.
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
     paths = ssl.get_default_verify_paths()
     if paths.cafile or paths.capath:
         return ssl.create_default_context()

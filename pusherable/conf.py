@@ -17,6 +17,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
 
 from pusherable.exceptions import PusherableError
 from pusherable.signing import sign
@@ -25,6 +26,10 @@ from pusherable.signing import sign
 LOCAL_SERVER_VARIABLE: Final = "PUSHERABLE_LOCAL_SERVER"
 #: Set where one address serves pages and sockets (``runpushserver --allrequests``).
 SAME_ORIGIN_VARIABLE: Final = "PUSHERABLE_LOCAL_SAME_ORIGIN"
+#: The server's certificate, if it speaks TLS: the one that is trusted, whoever has issued it.
+LOCAL_CERTIFICATE_VARIABLE: Final = "PUSHERABLE_LOCAL_CERTIFICATE"
+#: The prefix of the server's addresses, such as ``/push`` (``runpushserver --path``).
+LOCAL_PATH_VARIABLE: Final = "PUSHERABLE_LOCAL_PATH"
 LOCAL_SERVER_DEFAULT: Final = "127.0.0.1:8001"
 
 _HOSTED_CLUSTER = re.compile(r"api-([a-z0-9-]+)\.pusher\.com")
@@ -44,7 +49,10 @@ class SettingsError(PusherableError, ImproperlyConfigured):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where events are delivered to, and as which app; ``timeout`` is in seconds for one request."""
+    """Where events are delivered to, and as which app; ``timeout`` is in seconds for one request.
+
+    ``certificate`` is a file with the only certificate to trust, whatever name it is for.
+    """
 
     app_id: str
     key: str
@@ -55,6 +63,7 @@ class Service:
     ssl: bool
     timeout: float
     is_local: bool = False
+    certificate: str = ""
 
     @property
     def is_hosted(self) -> bool:
@@ -66,6 +75,7 @@ class PusherableSettings:
     """The project's settings; every property raises ``SettingsError`` for a value it cannot use."""
 
     @property
+    @sensitive_variables()
     def service(self) -> Service:
         """The service, from ``PUSHER_APP_ID``, ``…_KEY`` and ``…_SECRET``, or from ``PUSHER_URL``.
 
@@ -97,7 +107,7 @@ class PusherableSettings:
         public_host = _host("PUSHER_PUBLIC_HOST")
         public_port = _port("PUSHER_PUBLIC_PORT")
         public_ssl = _boolean("PUSHER_PUBLIC_SSL")
-        path = _text("PUSHER_PUBLIC_PATH")
+        path = _text("PUSHER_PUBLIC_PATH") or (os.environ.get(LOCAL_PATH_VARIABLE, "") if service.is_local else "")
         options: dict[str, Any] = {"key": service.key, "cluster": service.cluster}
         if service.is_hosted and not public_host:
             return options | {"forceTLS": True}
@@ -113,7 +123,9 @@ class PusherableSettings:
             }
         if service.is_local:
             port = public_port or (None if os.environ.get(SAME_ORIGIN_VARIABLE) else service.port)
-            return options | {"wsHost": None, "wsPort": port, "wssPort": port, "forceTLS": public_ssl}
+            # By itself a page uses the scheme it came with.
+            ssl = True if public_ssl is None and service.ssl else public_ssl
+            return options | {"wsHost": None, "wsPort": port, "wssPort": port, "forceTLS": ssl}
         port = public_port or service.port
         ssl = service.ssl if public_ssl is None else public_ssl
         return options | {"wsHost": bracketed(service.host), "wsPort": port, "wssPort": port, "forceTLS": ssl}
@@ -146,6 +158,18 @@ class PusherableSettings:
         return value
 
     @property
+    def webhook_url(self) -> str:
+        """``PUSHERABLE_WEBHOOK_URL``: where ``runpushserver`` sends webhooks; by default ``""``, nowhere."""
+        url = _text("PUSHERABLE_WEBHOOK_URL")
+        if url and not _is_plain_url(url):
+            # It may hold a password or a token, and is not shown.
+            raise SettingsError(
+                "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
+                setting="PUSHERABLE_WEBHOOK_URL",
+            )
+        return url
+
+    @property
     def debug(self) -> bool:
         """The project's ``DEBUG``."""
         return bool(django_settings.DEBUG)
@@ -154,6 +178,16 @@ class PusherableSettings:
     def allowed_hosts(self) -> tuple[str, ...]:
         """The project's ``ALLOWED_HOSTS``."""
         return tuple(django_settings.ALLOWED_HOSTS)
+
+    @property
+    def trusted_origins(self) -> tuple[str, ...]:
+        """The project's ``CSRF_TRUSTED_ORIGINS``."""
+        return tuple(django_settings.CSRF_TRUSTED_ORIGINS)
+
+    @property
+    def middleware(self) -> tuple[str, ...]:
+        """The project's ``MIDDLEWARE``."""
+        return tuple(django_settings.MIDDLEWARE)
 
     @property
     def asgi_application(self) -> str:
@@ -165,10 +199,12 @@ settings: Final = PusherableSettings()
 
 
 def _in_tests() -> bool:
-    """Whether Django's test environment is set up; it has made an outbox for mail, too."""
-    return hasattr(sys.modules.get("django.core.mail"), "outbox")
+    """Whether Django's test environment is set up."""
+    # It leaves no public trace of its own: a site may keep its mail in an outbox, too.
+    return hasattr(getattr(sys.modules.get("django.test.utils"), "_TestState", None), "saved_data")
 
 
+@sensitive_variables()
 def _service_from_settings(credentials: Mapping[str, str]) -> Service:
     missing = [name for name, value in credentials.items() if not value]
     if missing:
@@ -184,6 +220,7 @@ def _service_from_settings(credentials: Mapping[str, str]) -> Service:
     return _build(app_id=app_id, key=key, secret=secret, cluster=cluster, host=host, origin="PUSHER_APP_ID")
 
 
+@sensitive_variables()
 def _service_from_url(url: str) -> Service:
     parts, port = _split_url(url)
     app_id = parts.path.rstrip("/").removeprefix("/apps/")
@@ -192,13 +229,14 @@ def _service_from_url(url: str) -> Service:
         key=unquote(parts.username or ""),
         secret=unquote(parts.password or ""),
         cluster=_cluster("PUSHER_CLUSTER"),
-        host=_host("PUSHER_HOST") or (parts.hostname or ""),
+        host=_host("PUSHER_HOST") or _check_host(parts.hostname or "", "PUSHER_URL"),
         port=port,
         ssl=parts.scheme == "https",
         origin="PUSHER_URL",
     )
 
 
+@sensitive_variables()
 def _split_url(url: str) -> tuple[SplitResult, int | None]:
     # The URL itself holds the secret: neither it nor an error that quotes it may be shown.
     try:
@@ -222,6 +260,13 @@ def _split_url(url: str) -> tuple[SplitResult, int | None]:
 def _local_service() -> Service:
     address = os.environ.get(LOCAL_SERVER_VARIABLE) or LOCAL_SERVER_DEFAULT
     host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        raise SettingsError(
+            f"{LOCAL_SERVER_VARIABLE} = {address!r} is no address: its form is host:port.",
+            setting=LOCAL_SERVER_VARIABLE,
+        )
+    certificate = os.environ.get(LOCAL_CERTIFICATE_VARIABLE, "")
+    ssl = _boolean("PUSHER_SSL")
     return Service(
         app_id="1",
         key="pusherable-local",
@@ -229,12 +274,14 @@ def _local_service() -> Service:
         cluster="local",
         host=_host("PUSHER_HOST") or host.strip("[]"),
         port=_port("PUSHER_PORT") or int(port),
-        ssl=bool(_boolean("PUSHER_SSL")),
+        ssl=bool(certificate) if ssl is None else ssl,
         timeout=_timeout(),
         is_local=True,
+        certificate=certificate,
     )
 
 
+@sensitive_variables()
 def _build(
     *,
     app_id: str,
@@ -288,6 +335,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+@sensitive_variables()
 def _text(name: str) -> str:
     """The setting as text, ``""`` where it is unset; numbers are welcome where text is meant."""
     value = getattr(django_settings, name, None)
@@ -307,11 +355,14 @@ def _cluster(name: str) -> str:
 
 
 def _host(name: str) -> str:
-    value = _text(name).strip("[]")
-    if re.search(r"[/@\s?#]", value) or (":" in value and not _is_ipv6(value)):
+    return _check_host(_text(name).strip("[]"), name)
+
+
+def _check_host(value: str, name: str) -> str:
+    if re.search(r"[^A-Za-z0-9._:-]", value) or (":" in value and not _is_ipv6(value)):
         raise SettingsError(
-            f"{name} = {value!r} is no host's name: leave out the scheme and any path, and set the port "
-            f"by {name.replace('HOST', 'PORT')}.",
+            f"The host {value!r} of {name} is no host's name: leave out the scheme and any path, and set the "
+            f"port by {name.replace('HOST', 'PORT')}.",
             setting=name,
         )
     return value
@@ -320,6 +371,16 @@ def _host(name: str) -> str:
 def bracketed(host: str) -> str:
     """The host as a URL has it: an IPv6 address stands in brackets."""
     return f"[{host}]" if ":" in host else host
+
+
+def _is_plain_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_clean = re.fullmatch(r"[!-~]+", url) is not None and parts.username is None and port != 0
+    return is_clean and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _is_ipv6(value: str) -> bool:

@@ -121,7 +121,7 @@ def _make_encoder(encoder: type[json.JSONEncoder]) -> json.JSONEncoder:
 
 
 def _dumps(data: Any, encoder: type[json.JSONEncoder]) -> str:
-    text = _make_encoder(encoder).encode(data)
+    text = _make_encoder(encoder).encode(data)  # type: ignore[arg-type]
     # A lone surrogate has no form in UTF-8; it stays an escape.
     return text if text.isascii() or _is_utf8(text) else json.dumps(json.loads(text), separators=(",", ":"))
 

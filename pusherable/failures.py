@@ -1,11 +1,15 @@
 """What cannot be delivered is never lost in silence: one signal for each event, one log line per cause and minute."""
 
 import logging
+import os
 import threading
 import time
 from typing import Any, Final
 
+from django.core.exceptions import ImproperlyConfigured
+
 from pusherable.events import Event
+from pusherable.exceptions import PusherableError
 from pusherable.signals import publish_failed
 
 logger = logging.getLogger("pusherable")
@@ -37,12 +41,20 @@ class _Quiet:
 
 quiet: Final = _Quiet()
 
+# Another thread may have held the lock while this process was forked off.
+os.register_at_fork(after_in_child=quiet.reset)
 
-def log_quietly(message: str, *, cause: str) -> None:
-    """Log an error, unless one of the same ``cause`` was logged within a minute: then it is counted."""
+
+def log_quietly(message: str, *, cause: str, error: Exception | None = None) -> None:
+    """Log an error, unless one of the same ``cause`` was logged within a minute: then it is counted.
+
+    The traceback of ``error`` is logged with it, unless its message says all that there is to know.
+    """
     kept = quiet.count(cause, time.monotonic())
     if kept is not None:
-        logger.error("%s%s", message, f" ({kept} more like it since the last line)" if kept else "")
+        more = f" ({kept} more like it since the last line)" if kept else ""
+        is_explained = error is None or isinstance(error, (PusherableError, ImproperlyConfigured))
+        logger.error("%s%s", message, more, exc_info=None if is_explained else error)
 
 
 def report_failure(event: Event | None, error: Exception, *, sender: type[Any], name: str = "") -> None:
@@ -53,5 +65,5 @@ def report_failure(event: Event | None, error: Exception, *, sender: type[Any], 
     """
     reason = getattr(error, "reason", type(error).__name__)
     what = f"{event.name!r} on {', '.join(event.channels)}" if event else repr(name)
-    log_quietly(f"The event {what} was not delivered: {error}", cause=reason)
+    log_quietly(f"The event {what} was not delivered: {error}", cause=f"{reason} {name}", error=error)
     publish_failed.send_robust(sender=sender, event=event, reason=reason, exception=error)

@@ -6,34 +6,39 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from inspect import isawaitable, iscoroutinefunction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
 from django.views.generic import View
 
 from pusherable.events import Event
-from pusherable.exceptions import InvalidChannel, InvalidEvent, NotSerializable
+from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
 from pusherable.publishing import (
     channel_of,
     compose,
     database_of,
-    model_name_of,
     request_origin,
     send,
     username_of,
 )
 from pusherable.serialization import FieldNames, serialize
 
+#: What tells the next page of the work that its visitor has just done; read by ``pusherable.js``.
+ORIGIN_COOKIE: Final = "pusherable_origin"
+#: Seconds in which that page is there, on a slow phone too.
+ORIGIN_COOKIE_AGE: Final = 60
+
 
 class PusherMixin:
     """For any class-based view that sets ``self.object``; stands before the view among the bases.
 
-    A GET answered with success publishes ``pusher_event_name``. Data that cannot be published never breaks
-    the page: it is logged, and sent as the signal ``publish_failed``. Only what no request could heal is
-    raised: ``UnknownField``, and ``ImproperlyConfigured`` where the view has no object.
+    A GET answered with success publishes ``pusher_event_name``. What cannot be published never breaks the
+    page: it is logged, and sent as the signal ``publish_failed``. Only ``UnknownField`` is raised, which no
+    request could heal.
     """
 
     #: The event of the page being opened; empty for none.
@@ -78,7 +83,7 @@ class PusherMixin:
     def get_pusher_channels(self, event: str) -> Iterable[str]:
         """The channels of ``event``: the object's; for ``created`` also the model's, which lists listen to."""
         if event == "created":
-            return [self.get_pusher_channel(), channel_of(type(self.get_pusher_object()))]
+            return [self.get_pusher_channel(), channel_of(self.get_pusher_object()._meta.model)]
         return [self.get_pusher_channel()]
 
     def get_pusher_object_data(self) -> dict[str, Any]:
@@ -113,17 +118,26 @@ class PusherMixin:
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
         if isawaitable(response):
-            return self._opened_later(response)
-        self._opened(response)
+            return self._answer_later(response)
+        self._answer(response)
         return response
 
-    def _opened(self, response: HttpResponseBase) -> None:
+    def _answer(self, response: HttpResponseBase) -> None:
         if self.request.method == "GET" and 200 <= response.status_code < 300:
             self.publish(self.pusher_event_name)
+        if self._has_committed:
+            # The page that comes next, often by a redirect, need not be told of what its visitor has just done.
+            response.set_cookie(
+                ORIGIN_COOKIE,
+                request_origin(self.request),
+                max_age=ORIGIN_COOKIE_AGE,
+                secure=self.request.is_secure(),
+                samesite="Lax",
+            )
 
-    async def _opened_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+    async def _answer_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
         response = await answer
-        await sync_to_async(self._opened)(response)
+        await sync_to_async(self._answer)(response)
         return response
 
     def _committing(self, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -152,6 +166,7 @@ class PusherMixin:
         return acommit if iscoroutinefunction(method) else commit
 
     _is_committing = False
+    _has_committed = False
 
     @contextmanager
     def _commit_begun(self) -> Iterator[None]:
@@ -166,19 +181,24 @@ class PusherMixin:
         return lambda: self.publish(self.pusher_committed_event_name)
 
     def _after_commit(self, response: HttpResponseBase | None, succeed: Callable[[], object], *args: Any) -> None:
+        subject = args[0] if args else None
         # A method that answers with no response, as those of a REST framework, has not refused.
-        if getattr(response, "status_code", 200) >= 400:
+        has_refused = getattr(response, "status_code", 200) >= 400
+        if has_refused or (isinstance(subject, BaseForm) and subject.errors):
             return
-        if getattr(self, "object", None) is None and args:
+        if getattr(self, "object", None) is None:
             # An overridden form_valid has not kept what it saved; its form has.
-            self.object = getattr(args[0], "instance", None)
+            self.object = getattr(subject, "instance", None)
+        self._has_committed = True
         succeed()
 
     def _compose(self, event: str) -> Event | None:
-        instance = self.get_pusher_object() if event else None
-        if instance is None or not self.should_publish(event):
+        if not event or not self.should_publish(event):
             return None
         try:
+            instance = self.get_pusher_object()
+            if instance is None:
+                return None
             return compose(
                 instance,
                 event,
@@ -187,8 +207,11 @@ class PusherMixin:
                 user=self.get_pusher_user(),
                 origin=request_origin(self.request),
             )
-        except (InvalidChannel, InvalidEvent, NotSerializable) as error:
-            report_failure(None, error, sender=type(self), name=f"{event} of {model_name_of(instance)}")
+        except UnknownField:
+            raise
+        except Exception as error:  # noqa: BLE001
+            # The page is the visitor's: nothing that a notification meets may break it.
+            report_failure(None, error, sender=type(self), name=f"{event} of {type(self).__qualname__}")
             return None
 
 
@@ -227,4 +250,11 @@ class PusherDeleteMixin(PusherMixin):
         event = self._compose(self.pusher_committed_event_name)
         if event is None:
             return lambda: None
-        return partial(send, event, using=database_of(self.get_pusher_object()))
+        instance = self.get_pusher_object()
+        return partial(self._send_if_gone, event, instance, instance.pk)
+
+    def _send_if_gone(self, event: Event, instance: Any, pk: Any) -> None:
+        """Send, but for an object that a protected relation, or a soft deletion, has left where it was."""
+        using = database_of(instance)
+        if instance.pk is None or not instance._meta.model._base_manager.using(using).filter(pk=pk).exists():
+            send(event, using=using)

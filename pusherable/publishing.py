@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from pusherable.backends import get_backend
 from pusherable.channels import model_channel, validate_channel
-from pusherable.conf import SettingsError, settings
+from pusherable.conf import settings
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel
 from pusherable.failures import report_failure
@@ -143,7 +143,8 @@ def model_name_of(target: Model | type[Model]) -> str:
 
 def database_of(instance: Model) -> str:
     """The alias of the database whose commit an event about ``instance`` has to wait for."""
-    return instance._state.db or router.db_for_write(type(instance), instance=instance)
+    # Not where it was read from: that may be a replica.
+    return router.db_for_write(instance._meta.model, instance=instance)
 
 
 def username_of(user: Any) -> str:
@@ -164,7 +165,8 @@ def request_origin(request: HttpRequest) -> str:
 def _hand_over(event: Event) -> None:
     try:
         get_backend().deliver(event)
-    except SettingsError as error:
+    except Exception as error:  # noqa: BLE001
+        # A backend is anybody's code, and this is the last place before a visitor's page.
         report_failure(event, error, sender=Event)
 
 

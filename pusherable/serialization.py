@@ -1,18 +1,17 @@
 """A model instance as plain data, by lists of the fields to include and to exclude."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Field, ManyToManyField, Model
 from django.db.models.fields.files import FieldFile
 
 from pusherable.exceptions import UnknownField
 
 #: One field's name, several, or ``None`` for the default choice.
-FieldNames = str | Iterable[str] | None
+FieldNames = str | Collection[str] | None
 
 # Whatever else a model calls its secrets is the project's to exclude.
 _NEVER_BY_DEFAULT = frozenset({"password"})
@@ -24,18 +23,26 @@ def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldName
     Without ``include`` these are the editable fields, as ``model_to_dict`` has them, but no ``password``. The
     primary key is added to any choice, and ``exclude`` goes before everything. Foreign keys are the stored
     value, many-to-many relations a list of primary keys (one query, unless prefetched), files their URL, or
-    their name where the storage has no URLs. Deferred fields are loaded, all in one query.
+    their name where the storage has no URLs. Deferred fields, and those that hold an expression such as
+    ``F("n") + 1``, are read from the database, all in one query.
 
     Raises ``UnknownField`` for a name that is no field of the model.
     """
-    fields = _chosen_fields(type(instance), _as_names(include), _as_names(exclude))
-    missing = _load_deferred(instance, fields)
-    return {field.name: _value(field, instance) for field in fields if field.attname not in missing}
+    # Not type(instance): request.user is a lazy object around the real one.
+    fields = _chosen_fields(instance._meta.model, _as_names(include), _as_names(exclude))
+    unread = _unread_names(instance, fields)
+    values = {field.name: _value(field, instance) for field in fields if field.attname not in unread}
+    stored = _read_again(instance, unread) if unread else None
+    if stored is not None:
+        values |= {field.name: _value(field, stored) for field in fields if field.attname in unread}
+    return values
 
 
 def _as_names(names: FieldNames) -> tuple[str, ...] | None:
     if names is None or isinstance(names, str):
         return names if names is None else (names,)
+    if isinstance(names, Iterator):
+        raise TypeError(f"{names!r} can be read only once, so it would name no fields the second time: write a list.")
     return tuple(names)
 
 
@@ -73,18 +80,17 @@ def _spell_out(names: tuple[str, ...], pk_names: set[str]) -> set[str]:
     return (set(names) - {"pk"}) | (pk_names if "pk" in names else set())
 
 
-def _load_deferred(instance: Model, fields: tuple[Any, ...]) -> set[str]:
-    """Load what is deferred of ``fields``; return what is not to be had, the row being gone."""
-    deferred = instance.get_deferred_fields()
-    if not deferred:
-        return deferred
-    wanted = {field.attname for field in fields} & deferred
-    try:
-        if wanted:
-            instance.refresh_from_db(fields=sorted(wanted))
-    except ObjectDoesNotExist:
-        return wanted
-    return set()
+def _unread_names(instance: Model, fields: tuple[Any, ...]) -> set[str]:
+    """The attributes among ``fields`` whose value only the database knows."""
+    names = instance.get_deferred_fields() & {field.attname for field in fields}
+    values = instance.__dict__
+    return names | {field.attname for field in fields if hasattr(values.get(field.attname), "resolve_expression")}
+
+
+def _read_again(instance: Model, names: set[str]) -> Model | None:
+    """The stored row with those attributes; the instance itself stays as it is. ``None`` if the row is gone."""
+    rows = instance._meta.model._base_manager.using(instance._state.db)
+    return rows.only(*names).filter(pk=instance.pk).first()
 
 
 def _value(field: Any, instance: Model) -> Any:

@@ -37,6 +37,12 @@ class TestChecks:
                 "pusherable.E004",
                 "PUSHERABLE_JSON_ENCODER is <class 'dict'>; it is a subclass of json.JSONEncoder, or its dotted path.",
             ),
+            (
+                "PUSHERABLE_WEBHOOK_URL",
+                "example.com",
+                "pusherable.E005",
+                "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
+            ),
         ],
     )
     def test_bad_setting_has_one(self, settings, name, value, id, message):

@@ -16,6 +16,7 @@ from pusherable.client import deliver, get_client
 from pusherable.conf import SettingsError
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
+from tests.certificates import make_certificate
 
 EVENT = Event(("post_1", "post"), "view", '{"a":"ä"}')
 
@@ -271,16 +272,47 @@ class TestDeliver:
         deliver([EVENT])
         assert "proxy-authorization" not in {name.lower() for name in service.requests[0][1]}
 
+    def test_proxy_of_another_kind_is_an_error_that_says_so(self, settings, monkeypatch):
+        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+        settings.PUSHER_HOST, settings.PUSHER_SSL, settings.PUSHER_PORT = "push.invalid", False, 80
+        with pytest.raises(SettingsError) as refusal:
+            deliver([EVENT])
+        assert refusal.value.setting == "http_proxy"
+        assert str(refusal.value) == (
+            "The proxy of the environment cannot be used to reach push.invalid (ProxySchemeUnknown): it is an "
+            "http:// or https:// address. Mend http_proxy or https_proxy, or name the host in no_proxy."
+        )
+
     def test_proxy_is_passed_by_where_the_environment_says_so(self, service, monkeypatch):
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         deliver([EVENT])
         assert len(service.requests) == 1
 
+    def test_local_server_is_known_by_its_certificate(self, service, settings, monkeypatch, certificate, tmp_path):
+        for name in ("PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET", "PUSHER_PORT", "PUSHER_SSL"):
+            delattr(settings, name)
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", f"127.0.0.1:{service.port}")
+        monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", str(certificate.cert))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.cert, certificate.key)
+        service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
+        deliver([EVENT])
+        assert len(service.requests) == 1
+        monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", str(make_certificate(tmp_path).cert))
+        with pytest.raises(DeliveryFailed) as failure:
+            deliver([EVENT])
+        assert failure.value.reason == "tls"
+
 
 class TestTLSContext:
+    def test_certificate_of_its_own_is_trusted_under_any_name(self, certificate):
+        context = client.make_tls_context(trusting=str(certificate.cert))
+        assert context.cert_store_stats()["x509"] == 1
+        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+
     def test_system_without_authorities_gets_those_of_certifi(self, monkeypatch):
         nowhere = ssl.DefaultVerifyPaths(None, None, "", "", "", "")
         monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
         expected = ssl.create_default_context(cafile=certifi.where()).cert_store_stats()
-        assert client._make_tls_context().cert_store_stats() == expected
+        assert client.make_tls_context().cert_store_stats() == expected

@@ -1,8 +1,11 @@
 import json
+import sys
+import uuid
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
+from django.views.debug import ExceptionReporter
 
 from pusherable import conf
 from pusherable.conf import Service, SettingsError
@@ -27,6 +30,8 @@ def configure(settings, monkeypatch):
     monkeypatch.delenv("PUSHER_URL", raising=False)
     monkeypatch.delenv("PUSHERABLE_LOCAL_SERVER", raising=False)
     monkeypatch.delenv("PUSHERABLE_LOCAL_SAME_ORIGIN", raising=False)
+    monkeypatch.delenv("PUSHERABLE_LOCAL_CERTIFICATE", raising=False)
+    monkeypatch.delenv("PUSHERABLE_LOCAL_PATH", raising=False)
     for name in NAMES:
         if hasattr(settings, f"PUSHER_{name}"):
             delattr(settings, f"PUSHER_{name}")
@@ -54,6 +59,9 @@ def hosted(**changes):
         | changes
     )
 
+
+# Reports of errors quote lines of source, too: it stands in none.
+SECRET = str(uuid.uuid4())
 
 CREDENTIALS = {"APP_ID": "3", "KEY": "k", "SECRET": "s"}
 
@@ -144,6 +152,12 @@ class TestService:
         monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", address)
         assert (pusherable_settings.service.host, pusherable_settings.service.port) == expected
 
+    def test_local_server_at_no_address_is_an_error(self, configure, monkeypatch):
+        configure(debug=True)
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", "localhost")
+        with pytest.raises(SettingsError, match="PUSHERABLE_LOCAL_SERVER = 'localhost' is no address"):
+            _ = pusherable_settings.service
+
     def test_local_server_elsewhere_by_settings(self, configure):
         configure(debug=True, HOST="10.0.0.5", PORT=8005, SSL=True)
         service = pusherable_settings.service
@@ -205,14 +219,14 @@ class TestService:
             (
                 CREDENTIALS | {"HOST": "https://x"},
                 "PUSHER_HOST",
-                "PUSHER_HOST = 'https://x' is no host's name: leave out the scheme and any path, and set the "
-                "port by PUSHER_PORT.",
+                "The host 'https://x' of PUSHER_HOST is no host's name: leave out the scheme and any path, and set "
+                "the port by PUSHER_PORT.",
             ),
             (
                 CREDENTIALS | {"HOST": "x:6001"},
                 "PUSHER_HOST",
-                "PUSHER_HOST = 'x:6001' is no host's name: leave out the scheme and any path, and set the "
-                "port by PUSHER_PORT.",
+                "The host 'x:6001' of PUSHER_HOST is no host's name: leave out the scheme and any path, and set "
+                "the port by PUSHER_PORT.",
             ),
             *(
                 (
@@ -234,6 +248,12 @@ class TestService:
                 "PUSHER_URL is malformed; its form is http://key:secret@host:port/apps/id.",
             ),
             (
+                {"URL": "http://k:hidden@ho$t/apps/3"},
+                "PUSHER_URL",
+                "The host 'ho$t' of PUSHER_URL is no host's name: leave out the scheme and any path, and set the "
+                "port by PUSHER_URL.",
+            ),
+            (
                 {"URL": "http://k:hidden@localhost/apps/x"},
                 "PUSHER_URL",
                 "The app's id 'x' is not made of digits alone; mend PUSHER_URL.",
@@ -249,6 +269,33 @@ class TestService:
 
     def test_secret_is_in_no_repr(self):
         assert "hidden" not in repr(hosted(secret="hidden"))
+
+
+class TestInTests:
+    def test_outbox_for_mail_is_not_enough(self, monkeypatch):
+        assert conf._in_tests()
+        monkeypatch.delattr("django.test.utils._TestState.saved_data")
+        assert not conf._in_tests()
+
+
+class TestErrorReports:
+    def test_secret_is_in_no_report_of_an_error(self, configure, rf):
+        configure(**(CREDENTIALS | {"SECRET": SECRET, "PORT": "x"}))
+        try:
+            _ = pusherable_settings.service
+        except SettingsError:
+            report = ExceptionReporter(rf.get("/"), *sys.exc_info()).get_traceback_html()
+        assert "PUSHER_PORT" in report
+        assert SECRET not in report
+
+    def test_url_is_hidden_from_debug_pages(self, configure, rf):
+        configure(debug=True, URL=f"http://k:{SECRET}@localhost/apps/3")
+        try:
+            _ = 1 / 0
+        except ZeroDivisionError:
+            report = ExceptionReporter(rf.get("/"), *sys.exc_info()).get_traceback_html()
+        assert "PUSHER_URL" in report
+        assert SECRET not in report
 
 
 class TestBrowser:
@@ -320,6 +367,30 @@ class TestBrowser:
             "forceTLS": None,
         }
 
+    def test_local_server_with_tls_and_a_path_says_so(self, configure, monkeypatch):
+        configure(debug=True)
+        monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", "/etc/cert.pem")
+        monkeypatch.setenv("PUSHERABLE_LOCAL_PATH", "/push")
+        options = {
+            "key": "pusherable-local",
+            "cluster": "local",
+            "wsPath": "/push",
+            "wsHost": None,
+            "wsPort": 8001,
+            "wssPort": 8001,
+            "forceTLS": True,
+        }
+        assert pusherable_settings.browser == options
+        assert (pusherable_settings.service.ssl, pusherable_settings.service.certificate) == (True, "/etc/cert.pem")
+        configure(debug=True, SSL=False, PUBLIC_SSL=False, PUBLIC_PATH="live")
+        assert pusherable_settings.browser == options | {"wsPath": "/live", "forceTLS": False}
+        assert pusherable_settings.service.ssl is False
+
+    def test_path_of_the_local_server_is_not_that_of_another(self, configure, monkeypatch):
+        configure(**(CREDENTIALS | {"HOST": "ws.example.com"}))
+        monkeypatch.setenv("PUSHERABLE_LOCAL_PATH", "/push")
+        assert "wsPath" not in pusherable_settings.browser
+
     def test_secret_is_never_among_them(self, configure):
         configure(**(CREDENTIALS | {"SECRET": "hidden", "HOST": "x"}))
         assert "hidden" not in repr(pusherable_settings.browser)
@@ -333,6 +404,44 @@ class TestBackend:
     def test_default_of_tests_keeps_events_from_open_pages(self, settings):
         del settings.PUSHERABLE_BACKEND
         assert pusherable_settings.backend == "locmem"
+
+
+class TestWebhookUrl:
+    @pytest.mark.parametrize("value", ["", None, "https://example.com", "http://[::1]:8000/hooks/?token=7"])
+    def test_address_or_none(self, settings, value):
+        settings.PUSHERABLE_WEBHOOK_URL = value
+        assert pusherable_settings.webhook_url == (value or "")
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "example.com/hidden",
+            "ftp://example.com/hidden",
+            "https:///hidden",
+            "https://user:hidden@example.com",
+            "https://example.com:x/hidden",
+            "https://example.com:0/hidden",
+            "https://example.com/hid den",
+            "https://example.com/hiddén",
+            "https://[hidden",
+        ],
+    )
+    def test_anything_else_is_an_error_that_does_not_quote_it(self, settings, value):
+        settings.PUSHERABLE_WEBHOOK_URL = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.webhook_url
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_WEBHOOK_URL",
+            "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
+        )
+
+
+class TestProject:
+    def test_what_the_server_asks_of_it(self, settings):
+        settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]
+        settings.MIDDLEWARE = ["a.B"]
+        assert pusherable_settings.trusted_origins == ("https://*.example.com",)
+        assert pusherable_settings.middleware == ("a.B",)
 
 
 class TestJSONEncoder:

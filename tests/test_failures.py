@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from pusherable import failures
 from pusherable.events import Event
@@ -56,6 +57,17 @@ class TestReportFailure:
             "The event 'view' on post_1, post was not delivered: It is gone. (3 more like it since the last line)"
         ]
         assert len(received) == 5
+
+    def test_same_error_of_another_composition_is_another_cause(self, caplog):
+        report_failure(None, ValueError("no"), sender=type(self), name="view of PostDetail")
+        report_failure(None, ValueError("no"), sender=type(self), name="view of PageDetail")
+        assert len(caplog.records) == 2
+
+    def test_traceback_is_logged_where_the_message_does_not_explain(self, caplog):
+        report_failure(EVENT, unreachable(), sender=type(self))
+        report_failure(EVENT, ImproperlyConfigured("Set it."), sender=type(self))
+        report_failure(EVENT, KeyError("a fault"), sender=type(self))
+        assert [bool(record.exc_info) for record in caplog.records] == [False, False, True]
 
     def test_other_cause_is_logged_at_once(self, caplog):
         report_failure(EVENT, unreachable(), sender=type(self))

@@ -4,9 +4,9 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.test import AsyncRequestFactory, RequestFactory
+from django.utils.functional import SimpleLazyObject
 from django.views.generic import CreateView, DeleteView, DetailView, UpdateView, View
 
 from pusherable.exceptions import UnknownField
@@ -191,6 +191,30 @@ class TestPusherDetailMixin:
         call(Named, request(), pk=PostFactory().pk)
         assert [event.name for event in pusherable_outbox] == ["seen"]
 
+    def test_request_user_is_an_object_like_others(self, pusherable_outbox):
+        class Profile(PusherDetailMixin, PlainTemplate, DetailView):
+            pusher_include_model_fields = "username"
+
+            def get_object(self):
+                return self.request.user
+
+        user = UserFactory(username="ada")
+        call(Profile, request(user=SimpleLazyObject(lambda: user)))
+        [event] = pusherable_outbox
+        assert event.channels == (f"user_{user.pk}",)
+        assert event.payload["object"] == {"id": user.pk, "username": "ada"}
+
+    def test_what_nobody_expected_breaks_no_page_and_is_logged_with_its_traceback(self, pusherable_outbox, caplog):
+        class Failing(PostDetail):
+            def get_pusher_object_data(self):
+                raise ZeroDivisionError("a fault")
+
+        assert call(Failing, request(), pk=PostFactory().pk).status_code == 200
+        [record] = caplog.records
+        assert record.getMessage() == (f"The event 'view of {Failing.__qualname__}' was not delivered: a fault")
+        assert record.exc_info[0] is ZeroDivisionError
+        assert pusherable_outbox == []
+
     def test_value_that_json_cannot_hold_breaks_no_page(self, pusherable_outbox, caplog):
         class ReadingDetail(PusherDetailMixin, PlainTemplate, DetailView):
             queryset = Reading.objects.all()
@@ -211,7 +235,7 @@ class TestPusherDetailMixin:
         assert received == [(ReadingDetail, None, "NotSerializable")]
         [(logger, level, message)] = caplog.record_tuples
         assert (logger, level) == ("pusherable", logging.ERROR)
-        assert message.startswith("The event 'view of reading' was not delivered: object.value holds nan")
+        assert message.startswith(f"The event 'view of {ReadingDetail.__qualname__}' was not delivered: object.value")
         assert pusherable_outbox == []
 
 
@@ -241,6 +265,24 @@ class TestPusherUpdateMixin:
 
         call(Own, request("post", {"title": "New"}), pk=PostFactory().pk)
         assert [(event.name, event.payload["object"]["title"]) for event in pusherable_outbox] == [("updated", "New")]
+
+    def test_form_valid_that_finds_an_error_publishes_nothing(self, pusherable_outbox):
+        class Full(PostUpdate):
+            def form_valid(self, form):
+                form.add_error(None, "There is no room.")
+                return self.form_invalid(form)
+
+        response = call(Full, request("post", {"title": "New"}), pk=PostFactory().pk)
+        assert (response.status_code, "pusherable_origin" in response.cookies) == (200, False)
+        assert pusherable_outbox == []
+
+    def test_answer_tells_the_next_page_which_event_was_its_visitors_own(self, pusherable_outbox):
+        post = PostFactory()
+        response = call(PostUpdate, request("post", {"title": "New"}), pk=post.pk)
+        cookie = response.cookies["pusherable_origin"]
+        assert cookie.value == pusherable_outbox[0].payload["origin"]
+        assert (cookie["max-age"], cookie["samesite"], cookie["secure"]) == (60, "Lax", "")
+        assert not call(PostUpdate, request(), pk=post.pk).cookies
 
     def test_form_valid_that_refuses_publishes_nothing(self, pusherable_outbox):
         class Refusing(PostUpdate):
@@ -335,6 +377,23 @@ class TestPusherDeleteMixin:
         call(Refusing, request("post"), pk=PostFactory().pk)
         assert pusherable_outbox == []
 
+    def test_object_that_is_still_there_is_not_called_deleted(self, pusherable_outbox):
+        class Protected(PostDelete):
+            def form_valid(self, form):
+                return HttpResponseRedirect("/protected/")
+
+        call(Protected, request("post"), pk=PostFactory().pk)
+        assert pusherable_outbox == []
+
+    def test_object_deleted_by_a_query_is_gone_too(self, pusherable_outbox):
+        class ByQuery(PostDelete):
+            def form_valid(self, form):
+                Post.objects.all().delete()
+                return HttpResponseRedirect("/done/")
+
+        call(ByQuery, request("post"), pk=PostFactory().pk)
+        assert [event.name for event in pusherable_outbox] == ["deleted"]
+
     def test_object_that_cannot_be_published_is_deleted_all_the_same(self, pusherable_outbox):
         class Own(PusherDeleteMixin, PlainTemplate, DeleteView):
             model = Page
@@ -347,18 +406,16 @@ class TestPusherDeleteMixin:
 
 
 class TestPusherMixin:
-    def test_view_that_never_sets_an_object_is_told_what_to_do(self):
+    def test_view_without_an_object_is_told_what_to_do_and_breaks_no_page(self, caplog):
         class Bare(PusherMixin, View):
             pusher_event_name = "view"
 
             def get(self, request):
                 return HttpResponse()
 
-        with pytest.raises(ImproperlyConfigured) as refusal:
-            call(Bare, request())
-        assert str(refusal.value).endswith(
-            ".Bare has no self.object. Set it in your view, or override get_pusher_object()."
-        )
+        assert call(Bare, request()).status_code == 200
+        [message] = caplog.messages
+        assert message.endswith(".Bare has no self.object. Set it in your view, or override get_pusher_object().")
 
     def test_view_without_an_event_needs_no_object(self, pusherable_outbox):
         class Bare(PusherMixin, View):

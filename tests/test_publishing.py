@@ -5,12 +5,26 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
 
+from pusherable.backends import BaseBackend
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
 from pusherable.publishing import channel_of, publish, request_origin, trigger, username_of
 from pusherable.signals import publish_failed
 from tests.factories import DocumentFactory, PageFactory, PostFactory, UserFactory
 from tests.testapp.models import Elsewhere, FeaturedPost, Member, Post, Reading, Review, Seat
+
+
+class ReplicaRouter:
+    def db_for_read(self, model, **hints):
+        return "other"
+
+    def db_for_write(self, model, **hints):
+        return "default"
+
+
+class RaisingBackend(BaseBackend):
+    def deliver(self, event):
+        raise ZeroDivisionError("a fault")
 
 
 @pytest.mark.django_db
@@ -137,6 +151,22 @@ class TestAfterTheCommit:
                 publish(elsewhere, "updated")
             assert pusherable_outbox == []
         assert len(pusherable_outbox) == 1
+
+    def test_object_read_from_a_replica_waits_for_the_database_that_is_written(self, pusherable_outbox, settings):
+        settings.DATABASE_ROUTERS = [f"{__name__}.ReplicaRouter"]
+        post = PostFactory.build(pk=1)
+        post._state.db = "other"
+        with transaction.atomic(using="default"):
+            publish(post, "updated", include="title")
+            assert pusherable_outbox == []
+        assert len(pusherable_outbox) == 1
+
+    def test_backend_that_raises_breaks_no_page(self, settings, caplog):
+        settings.PUSHERABLE_BACKEND = f"{__name__}.RaisingBackend"
+        publish(PostFactory(pk=1), "updated")
+        [record] = caplog.records
+        assert record.getMessage() == "The event 'updated' on post_1 was not delivered: a fault"
+        assert record.exc_info[0] is ZeroDivisionError
 
     def test_backend_that_fails_breaks_no_commit(self, settings, caplog):
         settings.PUSHERABLE_BACKEND = "nowhere.Backend"

@@ -7,7 +7,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
+from django.utils.functional import SimpleLazyObject
 
 from pusherable.exceptions import UnknownField
 from pusherable.serialization import serialize
@@ -51,8 +53,22 @@ class TestSerialize:
         assert serialize(PostFactory(), exclude="pub_date").keys() == {"id", "title", "body", "author", "tags"}
         assert serialize(PostFactory(), include="title").keys() == {"id", "title"}
 
-    def test_generator_of_names(self):
-        assert serialize(PostFactory(), include=(name for name in ["title"])).keys() == {"id", "title"}
+    def test_iterator_of_names_is_refused_since_it_is_empty_the_second_time(self):
+        with pytest.raises(TypeError, match="can be read only once, so it would name no fields the second time"):
+            serialize(PostFactory(), exclude=(name for name in ["title"]))
+
+    def test_lazy_object_is_what_it_stands_for(self):
+        user = UserFactory()
+        assert serialize(SimpleLazyObject(lambda: user)) == serialize(user)
+
+    def test_expression_is_read_from_the_database_and_left_in_place(self):
+        reading = Reading.objects.create(value=1)
+        reading.value = F("value") + 1
+        with CaptureQueriesContext(connection) as queries:
+            assert serialize(reading, include="value") == {"id": reading.pk, "value": 1.0}
+        assert len(queries) == 1
+        reading.save()
+        assert Reading.objects.get().value == 2
 
     def test_name_that_is_no_field_lists_the_real_ones(self):
         with pytest.raises(UnknownField) as refusal:

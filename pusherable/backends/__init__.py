@@ -1,6 +1,7 @@
 """How and when events leave: the one base class, and the backend that ``PUSHERABLE_BACKEND`` chose."""
 
 import os
+from functools import cache
 from typing import Final
 
 from django.utils.module_loading import import_string
@@ -16,7 +17,7 @@ _SHORT_NAMES: Final = {
     "dummy": "pusherable.backends.dummy.DummyBackend",
 }
 
-_backends: dict[str, "BaseBackend"] = {}
+_backends: dict[type["BaseBackend"], "BaseBackend"] = {}
 
 
 class BaseBackend:
@@ -37,11 +38,18 @@ class BaseBackend:
 
 def get_backend() -> BaseBackend:
     """The backend of ``PUSHERABLE_BACKEND``; raises ``SettingsError`` where that names none."""
-    path = _SHORT_NAMES.get(settings.backend, settings.backend)
-    return _backends.get(path) or _backends.setdefault(path, _make_backend(path))
+    backend_class = get_backend_class()
+    return _backends.get(backend_class) or _backends.setdefault(backend_class, backend_class())
 
 
-def _make_backend(path: str) -> BaseBackend:
+def get_backend_class() -> type[BaseBackend]:
+    """The class of that backend, which is not made yet."""
+    path = settings.backend
+    return _import_backend(_SHORT_NAMES.get(path, path))
+
+
+@cache
+def _import_backend(path: str) -> type[BaseBackend]:
     try:
         backend_class = import_string(path)
     except ImportError as error:
@@ -55,7 +63,7 @@ def _make_backend(path: str) -> BaseBackend:
             f"PUSHERABLE_BACKEND = {path!r} is no subclass of pusherable.backends.BaseBackend.",
             setting="PUSHERABLE_BACKEND",
         )
-    return backend_class()
+    return backend_class
 
 
 # What the parent has queued is the parent's to deliver, and its threads do not live on in a fork.

@@ -1,10 +1,10 @@
 """Deliver from one background thread: the publisher only puts the event into a queue."""
 
-import atexit
 import logging
 import queue
 import threading
 import time
+from multiprocessing.util import Finalize
 from typing import Final
 
 from pusherable.backends import BaseBackend
@@ -41,7 +41,7 @@ class ThreadedBackend(BaseBackend):
         except queue.Full:
             self._report_full(event)
             return
-        if self._worker is None:
+        if self._worker is None or not self._worker.is_alive():
             self._start()
 
     def flush(self, timeout: float) -> bool:
@@ -56,11 +56,18 @@ class ThreadedBackend(BaseBackend):
 
     def _start(self) -> None:
         with self._starting:
-            if self._worker is not None:
+            if self._worker is not None and self._worker.is_alive():
                 return
-            self._worker = threading.Thread(target=self._work, name="pusherable-delivery", daemon=True)
-            self._worker.start()
-            atexit.register(self._flush_at_exit)
+            worker = threading.Thread(target=self._work, name="pusherable-delivery", daemon=True)
+            try:
+                worker.start()
+            except RuntimeError as error:
+                # The machine has no thread to give, or the process is ending.
+                self._give_up(error)
+                return
+            self._worker = worker
+            # As `atexit`, but also in the children of multiprocessing, and only in the process that says so.
+            Finalize(None, self._flush_at_exit, exitpriority=0)
 
     def _work(self) -> None:
         while True:
@@ -75,6 +82,13 @@ class ThreadedBackend(BaseBackend):
                 report_failure(event, error, sender=type(self))
             finally:
                 self._queue.task_done()
+
+    def _give_up(self, error: RuntimeError) -> None:
+        """Report what waits; the next event will try again to start the thread."""
+        reason = DeliveryFailed(f"No thread can be started ({error}).", reason="no-thread", retryable=True)
+        while not self._queue.empty():
+            report_failure(self._queue.get_nowait(), reason, sender=type(self))
+            self._queue.task_done()
 
     def _report_full(self, event: Event) -> None:
         error = DeliveryFailed(

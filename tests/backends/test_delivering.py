@@ -61,6 +61,37 @@ def service(monkeypatch):
     return service
 
 
+def raise_no_thread(thread):
+    raise RuntimeError("can't start new thread")
+
+
+def run(script):
+    """Run ``script`` in a process of its own, with a ``backend`` whose service prints an event's name."""
+    preparation = """
+import time
+from pusherable.backends import threaded
+from pusherable.events import Event
+
+def deliver(events):
+    time.sleep(0.05)
+    print(events[0].name, flush=True)
+
+threaded.deliver = deliver
+backend = threaded.ThreadedBackend()
+"""
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", preparation + script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=environment,
+    )
+    assert finished.stderr == ""
+    return finished
+
+
 class DeliveringContract:
     backend_class = None
 
@@ -174,24 +205,55 @@ class TestThreadedBackend(DeliveringContract):
         backend._flush_at_exit()
         assert len(caplog.messages) == 1
 
-    def test_short_process_delivers_before_it_ends(self):
-        script = """
-import time
+    def test_machine_without_a_thread_to_give_is_reported_and_tried_again(self, service, failed, monkeypatch):
+        first, second = events(2)
+        backend = ThreadedBackend()
+        with monkeypatch.context() as patch:
+            patch.setattr(threaded.threading.Thread, "start", raise_no_thread)
+            backend.deliver(first)
+        assert failed == [(ThreadedBackend, "event0", "no-thread")]
+        backend.deliver(second)
+        assert backend.flush(10)
+        assert service.taken == [second]
+
+    def test_child_of_multiprocessing_delivers_before_it_ends(self):
+        finished = run(
+            """
+import multiprocessing
+
+def publish():
+    backend.deliver(Event(("a",), "from the child", "{}"))
+
+child = multiprocessing.get_context("fork").Process(target=publish)
+child.start()
+child.join()
+"""
+        )
+        assert finished.stdout.splitlines() == ["from the child"]
+
+    def test_forked_worker_leaves_what_its_parent_has_queued_alone(self):
+        finished = run(
+            """
+import os, sys, threading
 from pusherable.backends import threaded
-from pusherable.events import Event
 
-def deliver(events):
-    time.sleep(0.05)
-    print(events[0].name, flush=True)
+threaded.deliver = lambda events: threading.Event().wait(1) or print(events[0].name, flush=True)
+backend.deliver(Event(("a",), "from the parent", "{}"))
+backend._queue.mutex.acquire()
+child = os.fork()
+if not child:
+    sys.exit(0)
+backend._queue.mutex.release()
+print("the child left with", os.waitpid(child, 0)[1], flush=True)
+"""
+        )
+        assert sorted(finished.stdout.splitlines()) == ["from the parent", "the child left with 0"]
 
-threaded.deliver = deliver
-backend = threaded.ThreadedBackend()
+    def test_short_process_delivers_before_it_ends(self):
+        finished = run(
+            """
 for n in range(3):
     backend.deliver(Event(("a",), f"event{n}", "{}"))
 """
-        environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
-        finished = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=environment
         )
         assert finished.stdout.split() == ["event0", "event1", "event2"]
-        assert finished.stderr == ""

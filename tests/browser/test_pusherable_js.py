@@ -128,6 +128,37 @@ class TestEvent:
 
         assert heard(page, 2)[0] == ["notify", "view", {"origin": "fourth"}]
 
+    def test_of_an_earlier_page_of_this_tab_is_still_known_as_own(self, open_page, push_server):
+        first = open_page("")
+        page = open_page(VIEW, path="/next/", script=RECORD).page
+        wait_for_subscriptions(page)
+
+        push_server.publish("post_1", "view", {"origin": first.origin})
+        push_server.publish("post_1", "view", {"origin": "of-somebody-else"})
+
+        assert heard(page, 2)[0] == ["notify", "view", {"origin": "of-somebody-else"}]
+
+    def test_of_the_form_that_led_here_is_known_by_its_cookie(self, open_page, push_server, site, context):
+        context.add_cookies([{"name": "pusherable_origin", "value": "of-the-form_1", "url": site.url}])
+        page = open_page(VIEW, script=RECORD).page
+        wait_for_subscriptions(page)
+
+        push_server.publish("post_1", "updated", {"origin": "of-the-form_1"})
+        push_server.publish("post_1", "view", {"origin": "of-the-form_1"})
+        push_server.publish("post_1", "view", {"origin": "of-somebody-else"})
+
+        assert heard(page, 2)[0] == ["notify", "view", {"origin": "of-somebody-else"}]
+
+    @pytest.mark.parametrize("kept", ["null", "7", "{", '"x"'])
+    def test_with_a_spoilt_memory_of_the_tab_is_heard_all_the_same(self, open_page, push_server, page, kept):
+        page.add_init_script(f"sessionStorage.setItem('pusherable.origins', {kept!r})")
+        open_page(VIEW, script=RECORD)
+        wait_for_subscriptions(page)
+
+        push_server.publish("post_1", "view", {"origin": "of-somebody-else"})
+
+        assert heard(page, 2)[0] == ["notify", "view", {"origin": "of-somebody-else"}]
+
     def test_of_a_very_old_fragment_is_forgotten(self, open_page, push_server):
         page = open_page(VIEW, script=RECORD).page
         page.evaluate(

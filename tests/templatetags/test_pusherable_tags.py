@@ -304,6 +304,20 @@ class TestPusherableNotifications:
         assert html.startswith('<link rel="stylesheet" href="/static/pusherable/pusherable.css" nonce="abc==">\n')
 
 
+class TestWithoutAutoescape:
+    def test_hostile_values_stay_text(self):
+        html = render(
+            "{% autoescape off %}{% pusherable_script %}{% pusherable_subscribe event 'post' label=label %}"
+            "{% pusherable_notifications view=label %}{% endautoescape %}",
+            event='"><b>',
+            label='"><img src=x onerror=alert(1)>',
+        )
+
+        assert "<b>" not in html
+        assert "<img" not in html
+        assert 'data-config="{&quot;key&quot;' in html
+
+
 @pytest.mark.django_db
 class TestWithoutWriting:
     def test_a_page_needs_no_query(self, django_assert_num_queries):

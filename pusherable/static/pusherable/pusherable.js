@@ -7,8 +7,8 @@
 
   const config = JSON.parse(document.currentScript?.dataset.config ?? "null");
   const channels = new Map(); // name -> { channel, listeners }
-  const origins = new Set();
-  const ORIGINS_KEPT = 1000;
+  const origins = recallOrigins();
+  const ORIGINS_KEPT = 200;
   let pusher;
   let state = "initialized";
 
@@ -118,14 +118,34 @@
 
   // What this page itself has caused
 
+  /** Those of this tab's earlier pages: an event may be slower than the next page. */
+  function recallOrigins() {
+    try {
+      return new Set(JSON.parse(sessionStorage.getItem("pusherable.origins")));
+    } catch {
+      return new Set();
+    }
+  }
+
   function remember(origin) {
-    if (!origin) return;
+    if (!origin || origins.has(origin)) return;
     origins.add(origin);
     if (origins.size > ORIGINS_KEPT) origins.delete(origins.values().next().value);
+    try {
+      sessionStorage.setItem("pusherable.origins", JSON.stringify([...origins]));
+    } catch {
+      // A browser that keeps nothing still has those of this page.
+    }
+  }
+
+  function rememberPage() {
+    for (const meta of document.querySelectorAll("meta[name=pusherable-origin]")) remember(meta.content);
+    // Left by the answer to a form, whose own page this visitor never saw.
+    remember(/(?:^|; )pusherable_origin=([\w-]+)/.exec(document.cookie)?.[1]);
   }
 
   function isOwn(data) {
-    for (const meta of document.querySelectorAll("meta[name=pusherable-origin]")) remember(meta.content);
+    rememberPage();
     return origins.has(data?.origin);
   }
 
@@ -284,6 +304,7 @@
       return state;
     },
   };
+  rememberPage();
   setState(state);
   customElements.define("pusherable-subscribe", Subscription);
   customElements.define("pusherable-notifications", Notifications);
