@@ -16,7 +16,7 @@ CANDIDATES = (
 )
 
 HOW_TO_GET_ONE = f"""\
-Debian, Ubuntu:  apt-get install chromium
+Debian, Ubuntu:  apt-get install chromium libatomic1
 Fedora:          dnf install chromium
 macOS:           brew install --cask chromium
 Elsewhere:       set {VARIABLE} to the path of a Chromium or Chrome."""

@@ -1,17 +1,21 @@
 """Fixtures and rules for every test; those of one room live in that room's own ``conftest.py``."""
 
 import os
-from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from tests.browsers import explain_absence, find_chromium, is_browser_required
+from tests.certificates import Certificate, make_certificate
+from tests.skipping import pytest_collection_modifyitems, pytest_report_header, pytest_terminal_summary
 
-BROWSER_TESTS = Path(__file__).parent / "browser"
-SKIPPED = pytest.StashKey[int]()
+__all__ = ["pytest_collection_modifyitems", "pytest_report_header", "pytest_terminal_summary"]
+
+# On a machine that is busy, a property that holds would fail for being slow.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # What a developer's shell says of a service must not reach the tests.
-for name in ("PUSHER_URL", "PUSHERABLE_LOCAL_SERVER", "PUSHERABLE_LOCAL_SAME_ORIGIN"):
+for name in ("PUSHER_URL", *(name for name in os.environ if name.startswith("PUSHERABLE_LOCAL_"))):
     os.environ.pop(name, None)
 
 
@@ -23,26 +27,7 @@ def loud_failures() -> None:
     quiet.reset()
 
 
-def pytest_report_header() -> str:
-    chromium = find_chromium()
-    return f"chromium: {chromium}" if chromium else f"THE BROWSER TESTS CANNOT RUN. {explain_absence()}"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    browser_tests = [item for item in items if BROWSER_TESTS in item.path.parents]
-    for item in browser_tests:
-        item.add_marker("browser")
-    if not browser_tests or find_chromium():
-        return
-    if is_browser_required():
-        raise pytest.UsageError(f"The browser tests are required. {explain_absence()}")
-    config.stash[SKIPPED] = len(browser_tests)
-    for item in browser_tests:
-        item.add_marker(pytest.mark.skip(reason="no Chromium was found"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash.get(SKIPPED, 0)
-    if skipped:
-        terminalreporter.section(f"{skipped} BROWSER TESTS WERE SKIPPED", sep="!", red=True, bold=True)
-        terminalreporter.write_line(explain_absence())
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A self-signed certificate for this machine."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))

@@ -38,10 +38,11 @@ OTHER_PACKAGES = {
     "asgiref": DJANGO_SIDE,
     "certifi": ("client",),
     "django": DJANGO_SIDE,
+    "prometheus_client": (SERVER,),
     "pusher": ("client",),
     "pytest": ("pytest_plugin",),
     "starlette": (SERVER,),
-    "urllib3": ("client",),
+    "urllib3": ("client", SERVER),
     "uvicorn": (SERVER,),
     "websockets": (SERVER,),
 }

@@ -62,11 +62,12 @@ class TestIsBrowserRequired:
 
 @pytest.fixture
 def project(tmp_path):
-    """A test in ``tests/browser`` and one beside it, under the real runtests.py and conftest.py."""
+    """A test in ``tests/browser`` and one beside it, under the real runtests.py and the real rules."""
     tests = tmp_path / "project" / "tests"
     (tests / "browser").mkdir(parents=True)
-    for name in ("__init__.py", "browsers.py", "conftest.py"):
+    for name in ("__init__.py", "browsers.py", "skipping.py"):
         shutil.copyfile(ROOT / "tests" / name, tests / name)
+    (tests / "conftest.py").write_text("from tests.skipping import *")
     (tests / "test_plain.py").write_text("def test_plain(): pass")
     (tests / "browser" / "test_page.py").write_text("def test_page(): pass")
     shutil.copyfile(ROOT / "runtests.py", tests.parent / "runtests.py")
@@ -95,7 +96,7 @@ class TestWithoutBrowser:
         status, lines, _ = run_tests(project)
         assert (status, outcome(lines)) == (0, "1 passed, 1 skipped")
         how = HOW_TO_GET_ONE.splitlines()
-        assert "Debian, Ubuntu:  apt-get install chromium" in how
+        assert "Debian, Ubuntu:  apt-get install chromium libatomic1" in how
         start = lines.index("THE BROWSER TESTS CANNOT RUN. No Chromium was found.")
         assert lines[start + 1 : start + 1 + len(how)] == how
         assert [line.strip("! ") for line in lines[-8:-1]] == [
@@ -134,9 +135,22 @@ class TestWithBrowser:
         assert (status, outcome(lines)) == (1, "1 failed")
 
 
-class TestScript:
-    def test_runs_these_tests_from_any_folder(self, tmp_path):
-        command = [sys.executable, ROOT / "runtests.py", "--collect-only", "-q", "tests/test_signing.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+class TestThisProject:
+    def run_tests(self, tmp_path, *arguments, **environment):
+        return subprocess.run(
+            [sys.executable, ROOT / "runtests.py", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+        )
+
+    def test_its_tests_run_from_any_folder(self, tmp_path):
+        done = self.run_tests(tmp_path, "--collect-only", "-q", "tests/test_signing.py")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "tests/test_signing.py::" in done.stdout
+
+    def test_its_browser_tests_can_be_required(self, tmp_path):
+        done = self.run_tests(tmp_path, "--collect-only", "-q", "tests/browser", PUSHERABLE_REQUIRE_BROWSER="1")
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "ERROR: The browser tests are required. No Chromium was found." in done.stderr

@@ -1,37 +1,142 @@
 """Where the project and the server meet: settings become a ``ServerConfig``, Django the rest of its pages."""
 
 import logging
+import socket
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 from django.utils.module_loading import import_string
 
+from pusherable.client import make_tls_context
 from pusherable.conf import Service, settings
+from pusherable.management.visitors import VisitorSignals, has_receivers
 from pusherable.server.addresses import Address
 from pusherable.server.api import create_api
-from pusherable.server.asgi import ApiFirst, Application, LoggedRequests
+from pusherable.server.asgi import ApiFirst, Application, CountedRequests, LoggedRequests, answer_without_prefix
+from pusherable.server.certificates import Certificate
 from pusherable.server.config import App, ServerConfig
+from pusherable.server.console import Console
 from pusherable.server.facts import Observer
+from pusherable.server.hooks import Webhooks, make_sender
 from pusherable.server.hub import Hub
-from pusherable.server.listener import PushServer
+from pusherable.server.listener import PushServer, Traffic
+from pusherable.server.metrics import Audience, Metrics, monitoring_routes
+from pusherable.server.openings import Openings
+from pusherable.server.origins import Origins
+from pusherable.server.viewers import Feed
 
 logger = logging.getLogger("django.server")
 
+# Seconds in which a stop sends what still waits, to each of the two that may have something.
+_PATIENCE: Final = 0.4
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def make_server(
-    service: Service, address: Address, *, observers: Iterable[Observer] = (), pages: Application | None = None
-) -> PushServer:
-    """A server for the project's app; ``pages`` answers what is not the server's own."""
-    app = App(id=service.app_id, key=service.key, secret=service.secret)
-    hub = Hub(ServerConfig(apps=(app,), host=address.host, port=address.port), observers=observers)
-    api = create_api(hub)
-    return PushServer(hub, api if pages is None else ApiFirst(api, pages))
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line says of the server; ``path`` is a prefix such as ``/push``."""
+
+    path: str = ""
+    certificate: Certificate | None = None
+    has_public_metrics: bool = False
+    console_key: str | None = None
+
+
+class ProjectServer:
+    """A server for the project's app, with all that the settings ask for; ``pages`` answers what is not its own."""
+
+    def __init__(
+        self,
+        service: Service,
+        address: Address,
+        choices: Choices,
+        *,
+        observers: Iterable[Observer] = (),
+        pages: Application | None = None,
+    ) -> None:
+        app = App(id=service.app_id, key=service.key, secret=service.secret)
+        self._address = address
+        self._choices = choices
+        self._webhooks = self._make_webhooks(app)
+        openings = Openings() if has_receivers() else None
+        self._signals = None if openings is None else VisitorSignals(openings)
+        feed, metrics, traffic = Feed(app), Metrics(), Traffic()
+        workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
+        config = ServerConfig(
+            apps=(app,), host=address.host, port=address.port, path=choices.path, origins=read_origins()
+        )
+        hub = Hub(
+            config,
+            observers=[*observers, feed.observe, metrics.observe, *(worker.observe for worker in workers)],
+        )
+        # Among pages, the address may be one of the project's.
+        audience: Audience = "this machine" if pages is None else "nobody"
+        if choices.has_public_metrics:
+            audience = "everybody"
+        self._console = Console(hub, feed, key=choices.console_key)
+        api = create_api(hub)
+        answer_without_prefix(api, choices.path)
+        api.add_middleware(CountedRequests, count=metrics.count_request)
+        api.router.routes += self._console.routes()
+        api.router.routes += monitoring_routes(metrics, hub, traffic, webhooks=self._webhooks, audience=audience)
+        self._server = PushServer(
+            hub,
+            api if pages is None else ApiFirst(api, pages),
+            traffic=traffic,
+            openings=openings,
+            certificate=choices.certificate,
+            on_stop=feed.close,
+        )
+        #: What answers HTTP.
+        self.app = self._server.config.app
+
+    @property
+    def console_link(self) -> str:
+        """The address that opens the debug console, once."""
+        return self._console.link(self._address, scheme="https" if self._choices.certificate else "http")
+
+    def run(self, listener: socket.socket) -> None:
+        """Serve until asked to stop."""
+        workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
+        for worker in workers:
+            worker.start()
+        try:
+            self._server.run(sockets=[listener])
+        finally:
+            for worker in workers:
+                worker.stop(timeout=_PATIENCE)
+
+    def request_stop(self) -> None:
+        """Stop within about a second, from whatever thread; clients are told to come back."""
+        self._server.request_stop()
+
+    def _make_webhooks(self, app: App) -> Webhooks | None:
+        url = settings.webhook_url
+        if not url:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme == "http":
+            return Webhooks(app, make_sender(url))
+        # The project itself may be what answers there, with a certificate that only we trust.
+        certificate = self._choices.certificate
+        is_here = certificate is not None and is_same_place(parts.hostname or "", parts.port or 443, self._address)
+        tls = make_tls_context(trusting=str(certificate.cert) if certificate and is_here else "")
+        return Webhooks(app, make_sender(url, tls=tls))
+
+
+def read_origins() -> Origins:
+    """Whose pages may connect: those of the hosts that Django answers for, and of the origins that it trusts."""
+    hosts = settings.allowed_hosts
+    if settings.debug and not hosts:
+        # As Django itself does then.
+        hosts = (".localhost", "127.0.0.1", "[::1]")
+    return Origins(hosts=frozenset(hosts), trusted=frozenset(settings.trusted_origins))
 
 
 def make_pages(*, serve_static: bool) -> Application:
@@ -49,14 +154,24 @@ def _log_request(line: str, status: int) -> None:
     logger.log(level, "%s", line, extra={"status_code": status, "server_time": time.strftime("%d/%b/%Y %H:%M:%S")})
 
 
-def explain_mismatch(service: Service, address: Address) -> str:
-    """What to tell a developer whose settings publish elsewhere than to ``address``; nothing if they do not."""
+def is_same_place(host: str, port: int, address: Address) -> bool:
+    """Whether a client on this machine that goes to ``host`` and ``port`` arrives at ``address``."""
     here = address.reachable
-    is_same_host = service.host == here.host or {service.host, here.host} <= _LOCAL_NAMES
-    if is_same_host and service.port == here.port and not service.ssl:
+    return port == here.port and (host == here.host or {host, here.host} <= _LOCAL_NAMES)
+
+
+def explain_mismatch(service: Service, address: Address, choices: Choices) -> str:
+    """What to tell a developer whose settings lead elsewhere than to this server; nothing if they do not."""
+    here, has_tls = address.reachable, choices.certificate is not None
+    wanted: dict[str, object] = {}
+    if not is_same_place(service.host, service.port, address) or service.ssl != has_tls:
+        wanted |= {"PUSHER_HOST": here.host, "PUSHER_PORT": here.port, "PUSHER_SSL": has_tls}
+    if settings.browser.get("wsPath", "") != choices.path:
+        wanted |= {"PUSHER_PUBLIC_PATH": choices.path}
+    if not wanted:
         return ""
     scheme = "https" if service.ssl else "http"
-    return (
-        f"Your settings publish to {scheme}://{Address(service.host, service.port)}, not to this server. To use this "
-        f"one, set PUSHER_HOST = {here.host!r}, PUSHER_PORT = {here.port} and PUSHER_SSL = False."
-    )
+    place = f"{scheme}://{Address(service.host, service.port)}{settings.browser.get('wsPath', '')}"
+    *most, last = [f"{name} = {value!r}" for name, value in wanted.items()]
+    advice = f"{', '.join(most)} and {last}" if most else last
+    return f"Your settings lead to {place}, not to this server. To use this one, set {advice}."

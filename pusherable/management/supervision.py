@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -17,6 +16,8 @@ from django.utils import autoreload
 
 #: The file descriptor of the listening socket, told to the child.
 SOCKET_VARIABLE: Final = "PUSHERABLE_SERVER_FD"
+#: The process id of a supervisor, told to its child and to nobody further down.
+SUPERVISOR_VARIABLE: Final = "PUSHERABLE_SUPERVISOR"
 #: With which ``django.utils.autoreload`` ends a child whose code has changed.
 RELOAD_CODE: Final = 3
 #: Whether a child can be given an open socket; Windows has no file descriptors for them.
@@ -27,9 +28,13 @@ STOP_TIMEOUT: Final = 2.0
 _POLL_INTERVAL: Final = 0.5
 
 
-def is_child() -> bool:
-    """Whether this process is one that a supervisor has started."""
-    return os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) == "true"
+def take_supervisor() -> int | None:
+    """The process id of the supervisor that has started this process, if one has; only the first call gets it.
+
+    Django's own variable would not do: whatever a reloading server starts inherits it.
+    """
+    supervisor = os.environ.pop(SUPERVISOR_VARIABLE, None)
+    return None if supervisor is None else int(supervisor)
 
 
 def take_inherited_socket() -> socket.socket | None:
@@ -59,6 +64,7 @@ class Supervisor:
             signal.signal(number, self._stop)
         has_reloaded = False
         while not self._is_stopping:
+            before = dict(_modification_times())
             code = self._run_child()
             if self._is_stopping:
                 break
@@ -66,13 +72,17 @@ class Supervisor:
                 has_reloaded = True
             elif code == 1 and has_reloaded:
                 # The change broke the project's start: Django could not even watch for the next one.
-                self._await_change()
+                self._await_change(before)
             else:
                 return code
         return 0
 
     def _run_child(self) -> int:
-        environment = {**os.environ, autoreload.DJANGO_AUTORELOAD_ENV: "true"}
+        environment = {
+            **os.environ,
+            autoreload.DJANGO_AUTORELOAD_ENV: "true",
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+        }
         if self._listener is not None:
             self._listener.set_inheritable(True)
             environment[SOCKET_VARIABLE] = str(self._listener.fileno())
@@ -95,14 +105,15 @@ class Supervisor:
         killer.daemon = True
         killer.start()
 
-    def _await_change(self) -> None:
-        before = dict(_modification_times())
+    def _await_change(self, before: dict[Path, int]) -> None:
         while not self._is_stopping and dict(_modification_times()) == before:
             time.sleep(_POLL_INTERVAL)
 
 
-def run_supervised(serve: Callable[[], None], *, request_stop: Callable[[], None]) -> None:
+def run_supervised(serve: Callable[[], None], *, request_stop: Callable[[], None], supervisor: int) -> None:
     """Run ``serve`` in a thread until the code changes or a signal comes, and leave by ``SystemExit``.
+
+    The end of the process ``supervisor`` counts as a signal.
 
     However it ends, ``request_stop`` is called and ``serve`` given two seconds to say goodbye.
     """
@@ -114,59 +125,52 @@ def run_supervised(serve: Callable[[], None], *, request_stop: Callable[[], None
         finally:
             finished.set()
 
-    exit_on_signals()
-    _exit_with_parent()
-    with exiting_in_time():
-        try:
-            autoreload.start_django(autoreload.get_reloader(), serve_and_tell)
-        finally:
-            _ignore_signals()
-            request_stop()
-            finished.wait(STOP_TIMEOUT)
-
-
-def exit_on_signals() -> None:
-    """Let the first SIGINT or SIGTERM raise ``SystemExit`` with 0, and the others nothing."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        _ignore_signals()
-        sys.exit(0)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
-
-
-@contextmanager
-def exiting_in_time() -> Iterator[None]:
-    """Where ``SystemExit`` comes out of this block, the process ends in two seconds whatever still runs.
-
-    A thread of the project that is at work would hold it up otherwise.
-    """
+    on_signal(lambda: sys.exit(0))
     try:
-        yield
+        _exit_with(supervisor)
+        autoreload.start_django(autoreload.get_reloader(), serve_and_tell)
     except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 0
-        watchdog = threading.Timer(STOP_TIMEOUT, os._exit, [code])
-        watchdog.daemon = True
-        watchdog.start()
+        _ignore_signals()
+        exit_in_time(leaving.code)
+        request_stop()
+        finished.wait(STOP_TIMEOUT)
         raise
 
 
-def _ignore_signals() -> None:
+def on_signal(leave: Callable[[], None]) -> None:
+    """Let the first SIGINT or SIGTERM call ``leave``, and the others do nothing."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _ignore_signals()
+        leave()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, handle)
 
 
-def _exit_with_parent() -> None:
-    """Stop when the parent has been killed: an orphan would keep the port for ever."""
-    parent = os.getppid()
+def exit_in_time(code: object = 0) -> None:
+    """End the process in two seconds at the latest, even if a page of the project is still at work."""
+    watchdog = threading.Timer(STOP_TIMEOUT, os._exit, [code if isinstance(code, int) else 0])
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _ignore_signals() -> None:
+    # Not by SIG_IGN: Python prints a complaint where a signal is just on its way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+
+
+def _exit_with(supervisor: int) -> None:
+    """Stop when the supervisor has been killed: an orphan would keep the port for ever."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        # On Windows the parent may be a launcher in between.
+        while not CAN_HAND_ON or os.getppid() == supervisor:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
 
 
 def _modification_times() -> Iterator[tuple[Path, int]]:

@@ -3,10 +3,20 @@
 from collections.abc import Callable
 
 from starlette.applications import Starlette
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Application = ASGIApp
+
+
+def answer_without_prefix(api: Starlette, prefix: str) -> None:
+    """Let ``api`` answer at its addresses without ``prefix`` too: the usual clients know of none."""
+    if prefix:
+        api.router.routes += [
+            Route(route.path.removeprefix(prefix), route.endpoint, methods=sorted(route.methods or ()))
+            for route in api.routes
+            if isinstance(route, Route)
+        ]
 
 
 class ApiFirst:
@@ -19,6 +29,22 @@ class ApiFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_ours = any(route.matches(scope)[0] is Match.FULL for route in self._api.routes)
         await (self._api if is_ours else self._pages)(scope, receive, send)
+
+
+class CountedRequests:
+    """Hands ``count`` the status of each answer of ``app``."""
+
+    def __init__(self, app: Application, *, count: Callable[[int], None]) -> None:
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watch(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._count(message["status"])
+            await send(message)
+
+        await self._app(scope, receive, watch)
 
 
 class LoggedRequests:

@@ -5,6 +5,7 @@ from typing import Final
 
 from pusherable.channels import MAX_LENGTH
 from pusherable.events import MAX_BATCH, MAX_CHANNELS, MAX_DATA_SIZE, MAX_NAME_LENGTH
+from pusherable.server.origins import Origins
 
 DEFAULT_HOST: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 8001
@@ -12,27 +13,49 @@ DEFAULT_PORT: Final = 8001
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """One app; ``max_connections`` of ``None`` is no limit."""
+    """One app, and what its clients may do; the hosted service has a switch for each of these."""
 
     id: str
     key: str
     secret: str = field(repr=False)
     is_enabled: bool = True
-    max_connections: int | None = None
+    #: Clients may send events of their own to each other (protocol A.37).
+    has_client_events: bool = True
+    #: Subscribers are told how many they are (protocol A.45).
+    has_subscription_counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Where the server says no; the defaults are the hosted service's, where it has any.
 
-    Sizes are in bytes, lengths in characters.
+    Sizes are in bytes, lengths in characters, times in seconds.
     """
 
+    #: Of one app at a time; ``None`` is no limit (protocol A.5).
+    connections: int | None = None
     channel_length: int = MAX_LENGTH
     event_name_length: int = MAX_NAME_LENGTH
     event_data_size: int = MAX_DATA_SIZE
     channels_per_event: int = MAX_CHANNELS
     events_per_batch: int = MAX_BATCH
+    #: Users of one presence channel (protocol A.36).
+    members_per_channel: int = 100
+    #: A member's id and info together, as JSON.
+    member_size: int = 1_024
+    user_id_length: int = 128
+    #: Of one connection (protocol A.41).
+    client_events_per_second: int = 10
+    #: Users whom one user may watch (protocol A.51).
+    watchlist_length: int = 100
+    #: How long a cache channel remembers an event (protocol A.44).
+    cache_ttl: float = 1_800
+    #: Memory for what the cache channels of one app remember.
+    cache_size: int = 67_108_864
+    #: Subscribers up to whom each change of their number is told at once, ...
+    count_threshold: int = 100
+    #: ... and how long later ones wait for it at most (protocol A.45).
+    count_period: float = 5.0
     #: One message of a client, all its fragments together (protocol A.57).
     frame_size: int = 65_536
     #: What may wait to be read by one client before it is sent away.
@@ -64,6 +87,8 @@ class ServerConfig:
     #: The same when the whole server stops.
     shutdown_timeout: float = 0.5
     subscription_errors: bool = True
+    #: Whose pages may connect; ``None`` is everybody's (protocol A.3).
+    origins: Origins | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -18,9 +18,12 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
+    """``user_id`` is who somebody is on a presence channel, and ``None`` on any other."""
+
     app_id: str
     socket_id: str
     channel: str
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,62 @@ class Broadcast:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberAdded:
+    """A user has the first connection in a presence channel."""
+
+    app_id: str
+    channel: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRemoved:
+    """A user has lost the last connection in a presence channel."""
+
+    app_id: str
+    channel: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientEvent:
+    """A client's own event has been handed to the other subscribers; ``user_id`` on presence channels only."""
+
+    app_id: str
+    channel: str
+    event: str
+    data: str
+    socket_id: str
+    user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMissed:
+    """Somebody subscribed to a cache channel of which no event is remembered."""
+
+    app_id: str
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountChanged:
+    """Subscribers have been told how many they are; ``count`` is of subscriptions."""
+
+    app_id: str
+    channel: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A connection has shown whose it is."""
+
+    app_id: str
+    socket_id: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A connection was closed by us, with ``code``, before or after it was established."""
 
@@ -75,7 +134,23 @@ class Complained:
     reason: str
 
 
-Fact = Connected | Disconnected | Subscribed | Unsubscribed | Occupied | Vacated | Broadcast | Refused | Complained
+Fact = (
+    Connected
+    | Disconnected
+    | Subscribed
+    | Unsubscribed
+    | Occupied
+    | Vacated
+    | Broadcast
+    | MemberAdded
+    | MemberRemoved
+    | ClientEvent
+    | CacheMissed
+    | CountChanged
+    | SignedIn
+    | Refused
+    | Complained
+)
 
 #: Called in the server's thread, in the order in which things happen; it must neither block nor raise.
 Observer = Callable[[Fact], None]

@@ -1,77 +1,67 @@
 """Who is connected and who is subscribed, and who therefore receives what. Synchronous: no locks, no awaiting."""
 
-import secrets
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any
 
+from pusherable.channels import kind_of
+from pusherable.server import facts
+from pusherable.server.caches import Cache, CachedEvent
 from pusherable.server.config import App, ServerConfig
-from pusherable.server.facts import (
-    Broadcast,
-    Complained,
-    Connected,
-    Disconnected,
-    Fact,
-    Observer,
-    Occupied,
-    Subscribed,
-    Unsubscribed,
-    Vacated,
-)
-from pusherable.server.messages import Message, channel_event, quote, subscription_succeeded
-from pusherable.server.protocol import CloseCode, Command, Objection, Refusal, Reply, Subscribe, Unsubscribe
-
-_SOCKET_ID_RANGE: Final = 10**9
-
-
-class Client(Protocol):
-    """The far end of a connection, as the hub sees it."""
-
-    def deliver(self, message: Message) -> None:
-        """Send ``message`` on, without waiting and without raising."""
-
-
-@dataclass(eq=False, slots=True)
-class Connection:
-    """One client of one app; ``channels`` are those it is subscribed to."""
-
-    app: App
-    socket_id: str
-    client: Client
-    channels: set[str] = field(default_factory=set)
-
-
-@dataclass(eq=False, slots=True)
-class _Channel:
-    """An occupied channel. The dict keeps its subscribers in the order in which they came."""
-
-    subscribers: dict[Connection, None] = field(default_factory=dict)
+from pusherable.server.connections import Client, Connection, new_socket_id
+from pusherable.server.credentials import Member, User
+from pusherable.server.messages import cache_miss, channel_event, error, quote
+from pusherable.server.presence import Presence
+from pusherable.server.protocol import CloseCode, ErrorCode, Objection, Refusal, Relay, refuse_subscription
+from pusherable.server.rates import Rate, Throttle
+from pusherable.server.subscriptions import OccupiedChannel
+from pusherable.server.users import Users
 
 
 @dataclass(eq=False, slots=True)
 class _Tenant:
     """What belongs to one app; no app ever sees another's."""
 
+    app: App
+    cache: Cache
+    counts: Throttle
+    users: Users = field(default_factory=Users)
     connections: dict[str, Connection] = field(default_factory=dict)
-    channels: dict[str, _Channel] = field(default_factory=dict)
+    channels: dict[str, OccupiedChannel] = field(default_factory=dict)
 
 
 class Hub:
-    """All connections and subscriptions of a server; one thread uses it."""
+    """All connections and subscriptions of a server; one thread uses it. ``clock`` gives seconds since whenever."""
 
-    def __init__(self, config: ServerConfig, *, observers: Iterable[Observer] = ()) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        observers: Iterable[facts.Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config
         self._observers = tuple(observers)
-        self._tenants = {app.id: _Tenant() for app in config.apps}
+        self._clock = clock
+        limits = config.limits
+        self._tenants = {
+            app.id: _Tenant(
+                app,
+                cache=Cache(ttl=limits.cache_ttl, size=limits.cache_size),
+                counts=Throttle(period=limits.count_period),
+            )
+            for app in config.apps
+        }
 
     def connect(self, app: App, client: Client) -> Connection:
         """Take in a client under a new socket id; raises ``Refusal`` where the app is full."""
-        connections = self._tenants[app.id].connections
-        if app.max_connections is not None and len(connections) >= app.max_connections:
+        connections, limit = self._tenants[app.id].connections, self.config.limits.connections
+        if limit is not None and len(connections) >= limit:
             raise Refusal("The app has reached its limit of connections", code=CloseCode.OVER_CONNECTIONS)
-        connection = Connection(app, _new_socket_id(connections), client)
+        connection = Connection(app, new_socket_id(connections), client)
         connections[connection.socket_id] = connection
-        self.tell(Connected(app.id, connection.socket_id))
+        self.tell(facts.Connected(app.id, connection.socket_id))
         return connection
 
     def disconnect(self, connection: Connection) -> None:
@@ -81,44 +71,71 @@ class Hub:
             return
         for channel in sorted(connection.channels):
             self._leave(connection, channel)
-        self.tell(Disconnected(connection.app.id, connection.socket_id))
-
-    def carry_out(self, connection: Connection, command: Command) -> None:
-        """Do what a client asked for; raises ``Objection`` where it cannot be done."""
-        match command:
-            case Reply(message):
-                connection.client.deliver(message)
-            case Subscribe(channel):
-                self.subscribe(connection, channel)
-            case Unsubscribe(channel):
-                self.unsubscribe(connection, channel)
+        tenant.users.sign_out(connection)
+        self.tell(facts.Disconnected(connection.app.id, connection.socket_id))
 
     def object(self, connection: Connection, objection: Objection) -> None:
         """Tell a client that what it sent is wrong."""
         for reply in objection.replies:
             connection.client.deliver(reply)
-        self.tell(Complained(connection.app.id, connection.socket_id, str(objection)))
+        self.tell(facts.Complained(connection.app.id, connection.socket_id, str(objection)))
 
-    def subscribe(self, connection: Connection, channel: str) -> None:
-        """Subscribe and say so; raises ``Objection`` if it is subscribed already (protocol A.20)."""
+    def subscribe(self, connection: Connection, channel: str, member: Member | None = None) -> None:
+        """Subscribe and say so; ``member`` is for presence channels, and only for these.
+
+        Raises ``Objection`` if it is subscribed already (protocol A.20), or if the channel is full (A.36).
+        """
         if channel in connection.channels:
             raise Objection(f"Existing subscription to channel {quote(channel)}")
-        channels = self._tenants[connection.app.id].channels
-        is_first = channel not in channels
+        tenant, app_id = self._tenants[connection.app.id], connection.app.id
+        occupied = tenant.channels.get(channel)
+        is_first = occupied is None
+        if occupied is None:
+            occupied = OccupiedChannel(channel, Presence() if member else None)
+        self._check_room(occupied, member)
+        tenant.channels[channel] = occupied
+        is_new_user = occupied.add(connection, member)
         if is_first:
-            channels[channel] = _Channel()
-        channels[channel].subscribers[connection] = None
-        connection.channels.add(channel)
-        connection.client.deliver(subscription_succeeded(channel))
-        if is_first:
-            self.tell(Occupied(connection.app.id, channel))
-        self.tell(Subscribed(connection.app.id, connection.socket_id, channel))
+            self.tell(facts.Occupied(app_id, channel))
+        self.tell(facts.Subscribed(app_id, connection.socket_id, channel, occupied.user_of(connection)))
+        if member is not None and is_new_user:
+            self.tell(facts.MemberAdded(app_id, channel, member.user_id))
+        if _is_cache(channel):
+            self._recall(connection, channel)
+        self._count(tenant, occupied)
 
     def unsubscribe(self, connection: Connection, channel: str) -> None:
         """Unsubscribe without an answer; raises ``Objection`` if it is not subscribed (protocol A.21)."""
         if channel not in connection.channels:
             raise Objection(f"No current subscription to channel {quote(channel)}, or subscription in progress")
         self._leave(connection, channel)
+
+    def relay(self, connection: Connection, event: Relay) -> None:
+        """Pass a client's event on to everybody else in its channel (protocol A.38).
+
+        Raises ``Objection`` if the client is not in there itself, or sends too often (A.41).
+        """
+        if event.channel not in connection.channels:
+            raise Objection(f"Client event rejected - you are not subscribed to channel {quote(event.channel)}")
+        if connection.rate is None:
+            connection.rate = Rate(self.config.limits.client_events_per_second)
+        if not connection.rate.allows(self._clock()):
+            reason = "Client event rejected due to rate limit"
+            raise Objection(reason, replies=(error(reason, code=ErrorCode.CLIENT_EVENT_RATE),))
+        channel, app_id = self._tenants[connection.app.id].channels[event.channel], connection.app.id
+        # Never what the client itself says of who it is (protocol A.39).
+        user_id = channel.user_of(connection)
+        channel.broadcast(channel_event(event.event, event.channel, event.data, user_id=user_id), excluded=connection)
+        self.tell(facts.ClientEvent(app_id, event.channel, event.event, event.data, connection.socket_id, user_id))
+
+    def sign_in(self, connection: Connection, user: User) -> None:
+        """Take ``connection`` for the user's; tell it, and those who watch the user (protocol A.47, A.51)."""
+        limit = self.config.limits.watchlist_length
+        self._tenants[connection.app.id].users.sign_in(connection, user, watchlist=user.watchlist[:limit])
+        self.tell(facts.SignedIn(connection.app.id, connection.socket_id, user.id))
+        if len(user.watchlist) > limit:
+            reason = f"The watchlist has {len(user.watchlist)} users; the first {limit} are watched"
+            self.object(connection, Objection(reason, replies=(error(reason, code=ErrorCode.WATCHLIST_LENGTH),)))
 
     def publish(
         self, app: App, *, channels: Iterable[str], name: str, data: str, socket_id: str | None = None
@@ -130,12 +147,47 @@ class Hub:
             receivers = 0
             if channel in tenant.channels:
                 message = channel_event(name, channel, data)
-                receivers = _broadcast(message, tenant.channels[channel].subscribers, excluded)
-            self.tell(Broadcast(app.id, channel, name, data, receivers))
+                receivers = tenant.channels[channel].broadcast(message, excluded=excluded)
+            if _is_cache(channel):
+                tenant.cache.put(channel, name, data, self._clock())
+            self.tell(facts.Broadcast(app.id, channel, name, data, receivers))
+
+    def terminate(self, app: App, user_id: str) -> None:
+        """Send every connection away that is signed in as this user (protocol A.53)."""
+        refusal = Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
+        for connection in self._tenants[app.id].users.connections_of(user_id):
+            connection.client.dismiss(refusal)
+
+    def tick(self) -> None:
+        """Do what time alone brings about; whoever runs the hub calls it about once a second, or more often."""
+        now = self._clock()
+        for tenant in self._tenants.values():
+            tenant.cache.purge(now)
+            for channel in tenant.counts.due(now):
+                self._tell_count(tenant, tenant.channels[channel])
 
     def occupied_channels(self, app: App, *, prefix: str = "") -> Iterator[str]:
         """The channels of ``app`` that have subscribers."""
         return (name for name in self._tenants[app.id].channels if name.startswith(prefix))
+
+    def channels(self, app: App) -> dict[str, int]:
+        """The subscriptions of each occupied channel, as they are now."""
+        return {name: len(channel.subscribers) for name, channel in self._tenants[app.id].channels.items()}
+
+    def connections(self, app: App) -> tuple[Connection, ...]:
+        """Everybody, in the order in which they came."""
+        return tuple(self._tenants[app.id].connections.values())
+
+    def members(self, app: App, channel: str) -> dict[str, Mapping[str, Any]]:
+        """The users in a presence channel by their ids, with what is known of each."""
+        found = self._tenants[app.id].channels.get(channel)
+        return found.presence.members if found and found.presence else {}
+
+    def cached(self, app: App, channel: str) -> tuple[CachedEvent, float] | None:
+        """What a cache channel remembers, and for how many seconds still."""
+        now = self._clock()
+        event = self._tenants[app.id].cache.get(channel, now)
+        return None if event is None else (event, event.expires - now)
 
     def subscription_count(self, app: App, channel: str) -> int:
         found = self._tenants[app.id].channels.get(channel)
@@ -144,37 +196,54 @@ class Hub:
     def connection_count(self, app: App) -> int:
         return len(self._tenants[app.id].connections)
 
-    def tell(self, fact: Fact) -> None:
+    def tell(self, fact: facts.Fact) -> None:
         """Let the observers know."""
         for observe in self._observers:
             observe(fact)
 
+    def _check_room(self, channel: OccupiedChannel, member: Member | None) -> None:
+        """Raise where a presence channel has no room for one more user (protocol A.36)."""
+        limit, presence = self.config.limits.members_per_channel, channel.presence
+        if member is None or presence is None or member.user_id in presence or len(presence) < limit:
+            return
+        reason = f"Channel {channel.name} has {limit} members, which is the limit"
+        raise refuse_subscription(channel.name, reason, type="LimitReached", status=403, config=self.config)
+
+    def _recall(self, connection: Connection, channel: str) -> None:
+        """Give a new subscriber the last event (protocol A.44)."""
+        event = self._tenants[connection.app.id].cache.get(channel, self._clock())
+        if event is None:
+            connection.client.deliver(cache_miss(channel))
+            self.tell(facts.CacheMissed(connection.app.id, channel))
+        else:
+            connection.client.deliver(channel_event(event.name, channel, event.data))
+
     def _leave(self, connection: Connection, channel: str) -> None:
-        channels = self._tenants[connection.app.id].channels
-        connection.channels.discard(channel)
-        subscribers = channels[channel].subscribers
-        del subscribers[connection]
-        self.tell(Unsubscribed(connection.app.id, connection.socket_id, channel))
-        if not subscribers:
-            del channels[channel]
-            self.tell(Vacated(connection.app.id, channel))
+        tenant, app_id = self._tenants[connection.app.id], connection.app.id
+        occupied = tenant.channels[channel]
+        user_id = occupied.remove(connection)
+        self.tell(facts.Unsubscribed(app_id, connection.socket_id, channel))
+        if user_id is not None:
+            self.tell(facts.MemberRemoved(app_id, channel, user_id))
+        if occupied.subscribers:
+            self._count(tenant, occupied)
+            return
+        del tenant.channels[channel]
+        tenant.counts.forget(channel)
+        self.tell(facts.Vacated(app_id, channel))
+
+    def _count(self, tenant: _Tenant, channel: OccupiedChannel) -> None:
+        """Tell subscribers how many they are, or have it told when it is time (protocol A.45)."""
+        if not tenant.app.has_subscription_counts or channel.presence is not None:
+            return
+        is_small = len(channel.subscribers) <= self.config.limits.count_threshold
+        if tenant.counts.allows(channel.name, self._clock(), is_urgent=is_small):
+            self._tell_count(tenant, channel)
+
+    def _tell_count(self, tenant: _Tenant, channel: OccupiedChannel) -> None:
+        self.tell(facts.CountChanged(tenant.app.id, channel.name, channel.tell_count()))
 
 
-def _broadcast(message: Message, subscribers: dict[Connection, None], excluded: Connection | None) -> int:
-    """Hand out one message; returns to how many. The hot loop of the server: nothing else belongs in it."""
-    if excluded not in subscribers:
-        for connection in subscribers:
-            connection.client.deliver(message)
-        return len(subscribers)
-    for connection in subscribers:
-        if connection is not excluded:
-            connection.client.deliver(message)
-    return len(subscribers) - 1
-
-
-def _new_socket_id(taken: dict[str, Connection]) -> str:
-    """Two random numbers, so that an id is not met again after a restart (protocol A.10)."""
-    while True:
-        socket_id = f"{secrets.randbelow(_SOCKET_ID_RANGE)}.{secrets.randbelow(_SOCKET_ID_RANGE)}"
-        if socket_id not in taken:
-            return socket_id
+def _is_cache(channel: str) -> bool:
+    # Of each published event this is asked: most names are done with by the first half.
+    return "cache-" in channel and kind_of(channel).is_cache

@@ -1,22 +1,47 @@
 """What happens at the server, one line of text each, for people who watch it."""
 
+from typing import Literal
+
 from pusherable.server.facts import (
     Broadcast,
+    CacheMissed,
+    ClientEvent,
     Complained,
     Connected,
+    CountChanged,
     Disconnected,
     Fact,
+    MemberAdded,
+    MemberRemoved,
     Occupied,
     Refused,
+    SignedIn,
     Subscribed,
     Unsubscribed,
     Vacated,
 )
 
+Tone = Literal["wrong", "arrival", "departure", "event", "note"]
+
 
 def is_essential(fact: Fact) -> bool:
     """Whether somebody who wants few lines wants this one: something went wrong."""
     return isinstance(fact, Refused | Complained)
+
+
+def tone_of(fact: Fact) -> Tone:
+    """How the line should look to somebody who looks at many."""
+    match fact:
+        case Refused() | Complained():
+            return "wrong"
+        case Connected() | Subscribed() | Occupied() | MemberAdded() | SignedIn():
+            return "arrival"
+        case Disconnected() | Unsubscribed() | Vacated() | MemberRemoved():
+            return "departure"
+        case Broadcast() | ClientEvent():
+            return "event"
+        case _:
+            return "note"
 
 
 def describe(fact: Fact) -> str:
@@ -33,8 +58,8 @@ def _write(fact: Fact) -> str:
             return f"{socket_id} connected"
         case Disconnected(_, socket_id):
             return f"{socket_id} disconnected"
-        case Subscribed(_, socket_id, channel):
-            return f"{socket_id} subscribed to {channel}"
+        case Subscribed(_, socket_id, channel, user_id):
+            return f"{socket_id} subscribed to {channel}" + (f" as {user_id}" if user_id else "")
         case Unsubscribed(_, socket_id, channel):
             return f"{socket_id} unsubscribed from {channel}"
         case Occupied(_, channel):
@@ -43,7 +68,19 @@ def _write(fact: Fact) -> str:
             return f"{channel} is vacated"
         case Broadcast(_, channel, event, data, receivers):
             return f"{event} on {channel} to {receivers} {'client' if receivers == 1 else 'clients'}: {data}"
+        case MemberAdded(_, channel, user_id):
+            return f"{user_id} came to {channel}"
+        case MemberRemoved(_, channel, user_id):
+            return f"{user_id} left {channel}"
+        case ClientEvent(_, channel, event, data, socket_id):
+            return f"{socket_id} sent {event} on {channel}: {data}"
+        case CacheMissed(_, channel):
+            return f"{channel} has no event to remember"
+        case CountChanged(_, channel, count):
+            return f"{channel} has {count} {'subscriber' if count == 1 else 'subscribers'}"
+        case SignedIn(_, socket_id, user_id):
+            return f"{socket_id} signed in as {user_id}"
         case Refused(code, reason, socket_id):
             return f"{socket_id or 'A client'} was sent away ({code:d}): {reason}"
-        case Complained(_, socket_id, reason):
-            return f"{socket_id} was told: {reason}"
+        case _:
+            return f"{fact.socket_id} was told: {fact.reason}"

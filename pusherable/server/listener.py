@@ -2,6 +2,10 @@
 
 import asyncio
 import logging
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 import uvicorn
@@ -13,9 +17,11 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from pusherable.server.certificates import Certificate
 from pusherable.server.facts import Refused
 from pusherable.server.hub import Hub
-from pusherable.server.messages import Message, error
+from pusherable.server.messages import Message, error, quote
+from pusherable.server.openings import Opening, Openings
 from pusherable.server.protocol import CloseCode, Refusal
 from pusherable.server.sessions import Session
 
@@ -27,8 +33,15 @@ _MAX_REASON: Final = 123
 _GRACE: Final = 1
 
 
+@dataclass(slots=True)
+class Traffic:
+    """How many messages of clients have come so far."""
+
+    received: int = 0
+
+
 class HttpListener(H11Protocol):
-    """uvicorn's HTTP connection, cut off if it never gets as far as a request (a half-open socket)."""
+    """uvicorn's HTTP connection, cut off if it does not get as far as a request, or as the next one."""
 
     hub: ClassVar[Hub]
 
@@ -39,7 +52,8 @@ class HttpListener(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)
+        self._stuck_after: object = None
+        self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deadline.cancel()
@@ -49,15 +63,25 @@ class HttpListener(H11Protocol):
         self._deadline.cancel()
         super().handle_websocket_upgrade(event)
 
+    def _await_request(self) -> None:
+        self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)
+
     def _check_request(self) -> None:
-        if self.cycle is None:
+        # uvicorn itself watches a connection until the next byte comes, and no longer.
+        is_waiting = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
+        if is_waiting and self._stuck_after is self.cycle:
             self.transport.close()
+            return
+        self._stuck_after = self.cycle if is_waiting else None
+        self._await_request()
 
 
 class WebSocketListener(asyncio.Protocol):
     """One WebSocket connection; uvicorn makes one for every upgrade, of the class that ``bound_to`` gives."""
 
     hub: ClassVar[Hub]
+    traffic: ClassVar[Traffic]
+    openings: ClassVar[Openings | None]
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         # uvicorn calls `shutdown` on all of these when it stops, and waits until they are gone.
@@ -73,9 +97,11 @@ class WebSocketListener(asyncio.Protocol):
         self._quiet_since = self._loop.time()
 
     @classmethod
-    def bound_to(cls, hub: Hub) -> "type[WebSocketListener]":
+    def bound_to(
+        cls, hub: Hub, *, traffic: Traffic | None = None, openings: Openings | None = None
+    ) -> "type[WebSocketListener]":
         """The class to give to uvicorn as its ``ws``."""
-        return type(cls.__name__, (cls,), {"hub": hub})
+        return type(cls.__name__, (cls,), {"hub": hub, "traffic": traffic or Traffic(), "openings": openings})
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -141,11 +167,29 @@ class WebSocketListener(asyncio.Protocol):
         if response.status_code != 101:
             return
         try:
-            self._session = Session(self.hub, self, target=request.path)
+            self._check_origin(request)
+            session = Session(self.hub, self, target=request.path)
         except Refusal as refusal:
-            self._refuse(refusal)
+            self.dismiss(refusal)
             return
-        self._set_timer(self._session.patience, self._check_silence)
+        self._session = session
+        if self.openings is not None:
+            self.openings[session.socket_id] = self._describe(request)
+        self._set_timer(session.patience, self._check_silence, session)
+
+    def _check_origin(self, request: Request) -> None:
+        """Raise where a page of another site wants to connect; only browsers say whose page it is."""
+        origins, origin = self.hub.config.origins, request.headers.get("Origin")
+        if origins is not None and origin is not None and not origins.allow(origin):
+            raise Refusal(f"Origin {quote(origin)} is not allowed", code=CloseCode.UNAUTHORIZED)
+
+    def _describe(self, request: Request) -> Opening:
+        return Opening(
+            target=request.path,
+            headers=tuple(request.headers.raw_items()),
+            peer=self._transport.get_extra_info("peername", ())[:2],
+            is_secure=self._transport.get_extra_info("ssl_object") is not None,
+        )
 
     def _take_part(self, frame: Frame, session: Session) -> None:
         """Put fragments together; that their order and size are right, ``websockets`` has checked."""
@@ -155,6 +199,7 @@ class WebSocketListener(asyncio.Protocol):
         self._fragments += frame.data
         if not frame.fin:
             return
+        self.traffic.received += 1
         if not self._is_text:
             session.receive_binary()
             return
@@ -165,27 +210,24 @@ class WebSocketListener(asyncio.Protocol):
             return
         session.receive(text)
 
-    def _check_silence(self) -> None:
-        session = self._session
-        if session is None:
-            return
+    def _check_silence(self, session: Session) -> None:
         remaining = self._quiet_since + session.patience - self._loop.time()
         if remaining <= 0:
             try:
                 session.fall_silent()
             except Refusal as refusal:
-                self._refuse(refusal)
+                self.dismiss(refusal)
                 return
             self._quiet_since = self._loop.time()
             remaining = session.patience
         # A client that has answered a ping is due again before a long wait for its answer would be over.
-        self._set_timer(min(remaining, self.hub.config.activity_timeout), self._check_silence)
+        self._set_timer(min(remaining, self.hub.config.activity_timeout), self._check_silence, session)
 
     def _drop_slow_reader(self) -> None:
         if self._session is not None:
-            self._refuse(Refusal("You read too slowly", code=CloseCode.OVER_CAPACITY))
+            self.dismiss(Refusal("You read too slowly", code=CloseCode.OVER_CAPACITY))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def dismiss(self, refusal: Refusal) -> None:
         """Say why, then close; the hosted service does both (protocol A.4)."""
         socket_id = self._session.socket_id if self._session else None
         self.deliver(error(str(refusal), code=refusal.code))
@@ -195,6 +237,8 @@ class WebSocketListener(asyncio.Protocol):
     def _end_session(self) -> None:
         if self._session is not None:
             self._session.end()
+            if self.openings is not None:
+                del self.openings[self._session.socket_id]
             self._session = None
 
     def _flush(self) -> None:
@@ -207,27 +251,47 @@ class WebSocketListener(asyncio.Protocol):
         for data in self._websocket.data_to_send():
             if data:
                 self._transport.write(data)
-            elif self._transport.can_write_eof():
+                continue
+            # Not even a broadcast may follow: it would fail for everybody, because of one who left without goodbye.
+            self._end_session()
+            if self._transport.can_write_eof():
                 self._transport.write_eof()
             else:
                 self._transport.close()
 
-    def _set_timer(self, delay: float = 0.0, callback: Any = None) -> None:
+    def _set_timer(self, delay: float = 0.0, callback: Callable[..., None] | None = None, *args: Any) -> None:
         """Put ``callback`` in the place of whatever was waited for; without one, wait for nothing."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if callback is None else self._loop.call_later(delay, callback)
+        self._timer = None if callback is None else self._loop.call_later(delay, callback, *args)
 
 
 class PushServer(uvicorn.Server):
-    """A uvicorn server with WebSockets for ``hub`` and HTTP for ``app``; it is given its sockets when it runs."""
+    """A uvicorn server with WebSockets for ``hub`` and HTTP for ``app``; it is given its sockets when it runs.
 
-    def __init__(self, hub: Hub, app: ASGIApp) -> None:
+    It counts what comes in ``traffic``, fills ``openings`` where somebody wants them, speaks TLS by a
+    ``certificate``, and calls ``on_stop`` in its own thread before it waits for anybody to leave.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        app: ASGIApp,
+        *,
+        traffic: Traffic | None = None,
+        openings: Openings | None = None,
+        certificate: Certificate | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_stop = on_stop
+        self._hub = hub
         super().__init__(
             uvicorn.Config(
                 app,
                 http=HttpListener.bound_to(hub),
-                ws=WebSocketListener.bound_to(hub),
+                ws=WebSocketListener.bound_to(hub, traffic=traffic, openings=openings),
+                ssl_certfile=certificate.cert if certificate else None,
+                ssl_keyfile=certificate.key if certificate else None,
                 loop="asyncio",
                 lifespan="off",
                 interface="asgi3",
@@ -238,6 +302,19 @@ class PushServer(uvicorn.Server):
                 timeout_graceful_shutdown=_GRACE,
             )
         )
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave signals to whoever runs the server; uvicorn would raise them again when it is done."""
+        return nullcontext()
+
+    async def on_tick(self, counter: int) -> bool:
+        """uvicorn asks ten times a second whether to stop."""
+        self._hub.tick()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
 
     def request_stop(self) -> None:
         """Stop within about a second, from whatever thread; clients are told to come back."""

@@ -1,19 +1,27 @@
 """One client's conversation: text in, a command or an objection out. Knows no socket, clock or other client."""
 
 import enum
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
-from pusherable.channels import ChannelKind, kind_of, validate_channel
-from pusherable.exceptions import InvalidChannel, PusherableError
+from pusherable.channels import SERVER_TO_USER_PREFIX, ChannelKind, kind_of, validate_channel
+from pusherable.events import check_data_size
+from pusherable.exceptions import EventTooLarge, InvalidChannel, PusherableError
 from pusherable.server.config import App, ServerConfig
+from pusherable.server.credentials import (
+    Denied,
+    Member,
+    User,
+    member_of,
+    read_member,
+    verify_subscription,
+    verify_user,
+)
+from pusherable.server.decoding import decode, encode
 from pusherable.server.messages import PING, PONG, Message, error, quote, subscription_error
-from pusherable.signing import channel_message, same_text, verify
 
 _VERSIONS: Final = frozenset({"4", "5", "6", "7"})
-_SERVED_KINDS: Final = frozenset({ChannelKind.PUBLIC, ChannelKind.PRIVATE, ChannelKind.ENCRYPTED})
 
 
 class CloseCode(enum.IntEnum):
@@ -27,8 +35,16 @@ class CloseCode(enum.IntEnum):
     OVER_CONNECTIONS = 4004
     PATH_NOT_FOUND = 4005
     UNSUPPORTED_VERSION = 4007
+    UNAUTHORIZED = 4009
     OVER_CAPACITY = 4100
     NO_PONG = 4201
+
+
+class ErrorCode(enum.IntEnum):
+    """What is only ever said; after a close with one of these pusher-js would never come back (protocol A.41)."""
+
+    CLIENT_EVENT_RATE = 4301
+    WATCHLIST_LENGTH = 4302
 
 
 class Refusal(PusherableError):
@@ -56,9 +72,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe this client, which has shown that it may."""
+    """Subscribe this client, which has shown that it may; on a presence channel it is ``member``."""
 
     channel: str
+    member: Member | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +83,23 @@ class Unsubscribe:
     channel: str
 
 
-Command = Reply | Subscribe | Unsubscribe
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Pass an event of this client on to the other subscribers; ``data`` is text."""
+
+    channel: str
+    event: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """This client has shown whose it is."""
+
+    user: User
+
+
+Command = Reply | Subscribe | Unsubscribe | Relay | SignIn
 
 
 class State(enum.Enum):
@@ -101,12 +134,13 @@ def find_app(target: str, config: ServerConfig) -> App:
 class Conversation:
     """What one client says after the opening, and whether it is still there."""
 
-    __slots__ = ("_app", "_config", "_socket_id", "state")
+    __slots__ = ("_app", "_config", "_socket_id", "_user", "state")
 
     def __init__(self, app: App, socket_id: str, config: ServerConfig) -> None:
         self._app = app
         self._socket_id = socket_id
         self._config = config
+        self._user: User | None = None
         self.state = State.OPEN
 
     @property
@@ -128,10 +162,10 @@ class Conversation:
                 return self._subscribe(_fields(name, content))
             case "pusher:unsubscribe":
                 return Unsubscribe(_channel(name, _fields(name, content)))
+            case "pusher:signin":
+                return self._sign_in(_fields(name, content))
         if name.startswith("client-"):
-            raise Objection(
-                "To send client events, you must enable this feature in the Settings page of your dashboard."
-            )
+            return self._relay(name, content)
         raise Objection(f"Unsupported event received on socket: {quote(name)}")
 
     def hear(self) -> None:
@@ -148,51 +182,88 @@ class Conversation:
     def _subscribe(self, fields: dict[str, Any]) -> Subscribe:
         channel = _channel("pusher:subscribe", fields)
         try:
-            validate_channel(channel, max_length=self._config.limits.channel_length)
+            return Subscribe(channel, self._admit(channel, fields))
         except InvalidChannel as invalid:
-            raise self._refuse(channel, str(invalid), type="InvalidChannel", status=400) from invalid
+            reason, type, status = str(invalid), "InvalidChannel", 400
+        except Denied as denied:
+            reason, type, status = str(denied), denied.type, denied.status
+        raise refuse_subscription(channel, reason, type=type, status=status, config=self._config)
+
+    def _admit(self, channel: str, fields: dict[str, Any]) -> Member | None:
+        """Who the client is on a presence channel; raises where it may not subscribe."""
         kind = kind_of(channel)
-        if kind not in _SERVED_KINDS:
-            reason = f"This version of the server does not serve {kind.prefix}… channels yet: {channel}"
-            raise self._refuse(channel, reason, type="NotSupported", status=501)
-        if kind.needs_authorization:
-            self._verify(channel, fields)
-        return Subscribe(channel)
+        if kind is ChannelKind.SERVER_TO_USER:
+            self._check_own(channel)
+            return None
+        validate_channel(channel, max_length=self._config.limits.channel_length)
+        if not kind.needs_authorization:
+            return None
+        data = verify_subscription(self._app, socket_id=self._socket_id, channel=channel, fields=fields)
+        return self._member(channel, data) if kind.is_presence else None
 
-    def _verify(self, channel: str, fields: dict[str, Any]) -> None:
-        """Raise unless the app's own server has signed this subscription (protocol A.25, A.26)."""
-        auth, data = fields.get("auth"), fields.get("channel_data")
-        if not isinstance(auth, str) or not auth:
-            raise self._refuse(channel, f"Auth info required to subscribe to {channel}")
-        if not isinstance(data, str | None):
-            raise self._refuse(channel, f"channel_data for subscription to {channel} is not a string")
-        key, colon, signature = auth.partition(":")
-        if not colon:
-            raise self._refuse(
-                channel,
-                f"Auth value for subscription to {channel} is invalid: should be of format 'key:signature'",
-            )
-        if not same_text(key, self._app.key):
-            raise self._refuse(channel, f"Invalid key in subscription auth data: '{quote(key)}'")
-        signed = channel_message(self._socket_id, channel, data)
-        if not verify(self._app.secret, signed, signature):
-            raise self._refuse(
-                channel,
-                f"Invalid signature: Expected HMAC SHA256 hex digest of {quote(signed)}, but got {quote(signature)}",
-            )
+    def _check_own(self, channel: str) -> None:
+        # Whoever may listen here reads what is meant for one user alone (protocol A.48).
+        if self._user is None or channel != f"{SERVER_TO_USER_PREFIX}{self._user.id}":
+            raise Denied(f"Only the user itself, signed in, may subscribe to {quote(channel)}")
 
-    def _refuse(self, channel: str, reason: str, *, type: str = "AuthError", status: int = 401) -> Objection:
-        replies: tuple[Message, ...] = (error(reason),)
-        if self._config.subscription_errors:
-            replies += (subscription_error(channel, type=type, error=reason, status=status),)
-        return Objection(reason, replies=replies)
+    def _member(self, channel: str, channel_data: str | None) -> Member:
+        if channel_data is not None:
+            return read_member(channel_data, self._config.limits)
+        if self._user is None:
+            raise Denied(f"channel_data is required to subscribe to {channel}, or signing in before")
+        return member_of(self._user, self._config.limits)
+
+    def _sign_in(self, fields: dict[str, Any]) -> SignIn:
+        try:
+            user = verify_user(self._app, socket_id=self._socket_id, fields=fields)
+        except Denied as denied:
+            raise Objection(str(denied)) from denied
+        limit = self._config.limits.user_id_length
+        if len(user.id) > limit:
+            raise Objection(f"The id in user_data has {len(user.id)} characters; {limit} is the limit")
+        if self._user is not None and self._user.id != user.id:
+            raise Objection("This connection is signed in as another user")
+        self._user = user
+        return SignIn(user)
+
+    def _relay(self, name: str, content: dict[str, Any]) -> Relay:
+        """A client's own event, once it keeps to the rules that a client can know (protocol A.37, A.40)."""
+        if not self._app.has_client_events:
+            raise Objection(
+                "To send client events, you must enable this feature in the Settings page of your dashboard."
+            )
+        channel, data, limits = content.get("channel"), content.get("data"), self._config.limits
+        if not isinstance(channel, str) or "data" not in content:
+            raise Objection("Invalid client event (must contain channel and data)")
+        if len(name) > limits.event_name_length:
+            raise Objection(
+                f"The event name {quote(name)} has {len(name)} characters; {limits.event_name_length} is the limit"
+            )
+        if not kind_of(channel).needs_authorization:
+            raise Objection("Client event rejected - only supported on private and presence channels")
+        try:
+            text = data if isinstance(data, str) else encode(data)
+            check_data_size(text, limit=limits.event_data_size)
+        except EventTooLarge as large:
+            raise Objection(f"The data of {quote(name)} has {large.size} bytes; {large.limit} is the limit") from large
+        except ValueError as invalid:
+            raise Objection("Invalid JSON") from invalid
+        return Relay(channel, name, text)
+
+
+def refuse_subscription(channel: str, reason: str, *, type: str, status: int, config: ServerConfig) -> Objection:
+    """What to raise where a client may not subscribe (protocol A.26 to A.28)."""
+    replies: tuple[Message, ...] = (error(reason),)
+    if config.subscription_errors:
+        replies += (subscription_error(channel, type=type, error=reason, status=status),)
+    return Objection(reason, replies=replies)
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
     """A frame's event and all its content; whatever is not such a frame is objected to (protocol A.12)."""
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as invalid:
+        content = decode(text)
+    except ValueError as invalid:
         raise Objection("Invalid JSON") from invalid
     if not isinstance(content, dict):
         raise Objection("A message is a JSON object")
@@ -205,7 +276,7 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
 def _fields(name: str, content: dict[str, Any]) -> dict[str, Any]:
     data = content.get("data")
     if not isinstance(data, dict):
-        raise Objection(f"The data of {name} is an object with a channel")
+        raise Objection(f"The data of {name} is an object")
     return data
 
 

@@ -1,8 +1,18 @@
 """A connected client: its conversation understands what it says, and the hub does it."""
 
-from pusherable.server.hub import Client, Hub
+from pusherable.server.connections import Client
+from pusherable.server.hub import Hub
 from pusherable.server.messages import connection_established
-from pusherable.server.protocol import Conversation, Objection, find_app
+from pusherable.server.protocol import (
+    Command,
+    Conversation,
+    Objection,
+    Relay,
+    Reply,
+    Subscribe,
+    Unsubscribe,
+    find_app,
+)
 
 
 class Session:
@@ -31,7 +41,7 @@ class Session:
         try:
             command = self._conversation.receive(text)
             if command is not None:
-                self._hub.carry_out(self._connection, command)
+                self._carry_out(command)
         except Objection as objection:
             self._hub.object(self._connection, objection)
 
@@ -46,8 +56,22 @@ class Session:
 
     def fall_silent(self) -> None:
         """Ask the client whether it is there; raises ``Refusal`` if it did not answer the last time."""
-        self._hub.carry_out(self._connection, self._conversation.fall_silent())
+        self._carry_out(self._conversation.fall_silent())
 
     def end(self) -> None:
         """Leave the hub; a second time does nothing."""
         self._hub.disconnect(self._connection)
+
+    def _carry_out(self, command: Command) -> None:
+        hub, connection = self._hub, self._connection
+        match command:
+            case Reply(message):
+                connection.client.deliver(message)
+            case Subscribe(channel, member):
+                hub.subscribe(connection, channel, member)
+            case Unsubscribe(channel):
+                hub.unsubscribe(connection, channel)
+            case Relay():
+                hub.relay(connection, command)
+            case _:
+                hub.sign_in(connection, command.user)

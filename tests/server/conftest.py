@@ -15,18 +15,23 @@ from pusherable.server.config import App, ServerConfig
 from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message
+from pusherable.server.protocol import Refusal
 
 APP = App(id="1", key="key", secret="the secret")
 
 
 class RecordingClient:
-    """The far end of a connection; ``received`` is what it was sent, decoded."""
+    """The far end of a connection; ``received`` is what it was sent, decoded, ``dismissals`` why it was sent away."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
+        self.dismissals: list[Refusal] = []
 
     def deliver(self, message: Message) -> None:
         self.received.append(json.loads(message.text))
+
+    def dismiss(self, refusal: Refusal) -> None:
+        self.dismissals.append(refusal)
 
     def take(self) -> list[dict[str, Any]]:
         """What has come since the last time."""
@@ -50,9 +55,27 @@ def facts() -> list[Fact]:
     return []
 
 
+class Clock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-def hub(config: ServerConfig, facts: list[Fact]) -> Hub:
-    return Hub(config, observers=[facts.append])
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def hub(config: ServerConfig, facts: list[Fact], clock: Clock) -> Hub:
+    return Hub(config, observers=[facts.append], clock=clock)
 
 
 @pytest.fixture
@@ -67,7 +90,7 @@ class Answer:
         start, *parts = sent
         self.status_code = start["status"]
         self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
-        self.text = b"".join(part["body"] for part in parts).decode()
+        self.text = b"".join(part.get("body", b"") for part in parts).decode()
 
     def json(self) -> Any:
         return json.loads(self.text)
@@ -80,7 +103,9 @@ def ask(
     *,
     params: Mapping[str, str] | None = None,
     content: bytes = b"",
+    headers: Mapping[str, str] | None = None,
     receive: Receive | None = None,
+    **scope_too: Any,
 ) -> Answer:
     """One request to an ASGI app, without a network; ``receive`` takes the place of ``content``."""
     sent: list[AsgiMessage] = []
@@ -102,7 +127,11 @@ def ask(
         "path": unquote(path),
         "raw_path": quote(path, safe="/%").encode(),
         "query_string": (query or urlencode(params or {})).encode(),
-        "headers": [],
+        "headers": [
+            (name.lower().encode(), value.encode())
+            for name, value in {"Host": "testserver", **(headers or {})}.items()
+        ],
+        **scope_too,
     }
     asyncio.run(app(scope, receive or send_whole, note))
     return Answer(sent)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-_BANNER = re.compile(r"Starting .* at http://(?P<address>\S+)/")
+_BANNER = re.compile(r"Starting .* at https?://(?P<address>[^/\s]+)/")
 
 
 class ServerProcess:

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
+from starlette.routing import Mount
 
 from pusherable.server.api import create_api
-from pusherable.server.asgi import ApiFirst, LoggedRequests
+from pusherable.server.asgi import ApiFirst, CountedRequests, LoggedRequests, answer_without_prefix
+from pusherable.server.hub import Hub
 from tests.server.conftest import ask
 
 
@@ -31,6 +35,29 @@ class TestApiFirst:
     )
     def test_the_project_answers_everywhere_else(self, hub, method, path):
         assert ask(ApiFirst(create_api(hub), pages), method, path).text == "the pages"
+
+
+class TestAnswerWithoutPrefix:
+    @pytest.mark.parametrize(("prefix", "status"), [("/push", 401), ("", 404)])
+    def test_what_has_a_prefix_is_without_it_too(self, config, prefix, status):
+        api = create_api(Hub(replace(config, path="/push")))
+        answer_without_prefix(api, prefix)
+        assert ask(api, "GET", "/push/apps/1/channels").status_code == 401
+        assert ask(api, "GET", "/apps/1/channels").status_code == status
+        assert ask(api, "POST", "/apps/1/channels").status_code == 404
+
+    def test_what_is_no_route_stays_as_it_is(self, hub):
+        api = create_api(hub)
+        api.router.routes.append(Mount("/push/files", pages))
+        answer_without_prefix(api, "/push")
+        assert ask(api, "GET", "/files/a").status_code == 404
+
+
+class TestCountedRequests:
+    def test_each_answer_is_counted_and_passed_on(self):
+        counted = []
+        answer = ask(CountedRequests(pages, count=counted.append), "GET", "/")
+        assert (answer.status_code, answer.text, counted) == (203, "the pages", [203])
 
 
 class TestLoggedRequests:

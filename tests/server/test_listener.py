@@ -1,17 +1,37 @@
+import asyncio
 import json
 import logging
 import socket
+import ssl
 import struct
-from contextlib import closing
+import threading
+from contextlib import closing, suppress
+from dataclasses import replace
 
 import pytest
+import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from uvicorn.server import ServerState
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
 
+from pusherable.server.certificates import Certificate
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.facts import Broadcast, Connected, Disconnected, Refused, Subscribed, Unsubscribed
+from pusherable.server.credentials import User
+from pusherable.server.facts import (
+    Broadcast,
+    Connected,
+    CountChanged,
+    Disconnected,
+    Refused,
+    Subscribed,
+    Unsubscribed,
+)
+from pusherable.server.listener import Traffic, WebSocketListener
+from pusherable.server.openings import Openings
+from pusherable.server.origins import Origins
+from pusherable.server.protocol import CloseCode
 from tests.server.conftest import APP
 from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
 
@@ -26,8 +46,14 @@ def serve():
     """Start a server of its own kind for one test; it must have stopped without a fault."""
     running = []
 
-    def serve(**options):
-        manager = threaded_server(ServerConfig(apps=(APP,), **options))
+    def serve(*, traffic=None, openings=None, certificate=None, on_stop=lambda: None, **options):
+        manager = threaded_server(
+            ServerConfig(apps=(APP,), **options),
+            traffic=traffic,
+            openings=openings,
+            certificate=certificate,
+            on_stop=on_stop,
+        )
         running.append(manager)
         return manager.__enter__()
 
@@ -101,6 +127,7 @@ class TestOpening:
             (upgrade_request("/app/key", Sec_WebSocket_Key=None), b"400"),
             (upgrade_request("/app/key", Sec_WebSocket_Key="short"), b"400"),
             (upgrade_request("/app/key", Sec_WebSocket_Version="8"), b"400"),
+            (upgrade_request("/app/key", Origin="http://a\r\nOrigin: http://b"), b"400"),
             (upgrade_request("/app/key").replace(b"GET", b"POST"), b"405"),
             (upgrade_request(f"/app/{'k' * 10_000}"), b"414"),
             (upgrade_request("/app/key", **{f"X{number}": "x" for number in range(200)}), b"431"),
@@ -116,6 +143,115 @@ class TestOpening:
         with closing(server.connect_raw()) as client:
             client.sendall(upgrade_request("/app/nope"))
             assert read_to_end(client).endswith(b"Did you forget to specify the cluster?")
+
+
+class TestOrigins:
+    """A.3"""
+
+    ORIGINS = Origins(hosts=frozenset({"example.com"}))
+
+    def test_a_page_of_another_site_is_refused_after_the_upgrade(self, serve):
+        server = serve(origins=self.ORIGINS)
+        reason = "Origin https://evil.example is not allowed"
+        with server.connect(origin="https://evil.example") as client:
+            assert receive(client) == {"event": "pusher:error", "data": {"code": 4009, "message": reason}}
+            assert closing_of(client) == Close(4009, reason)
+        assert server.wait_for(Refused) == Refused(4009, reason)
+        assert server.hub.connection_count(APP) == 0
+
+    @pytest.mark.parametrize("origin", ["https://example.com", None])
+    def test_pages_of_an_allowed_site_and_who_is_no_browser_come_in(self, serve, origin):
+        with serve(origins=self.ORIGINS).connect(origin=origin) as client:
+            assert receive(client)["event"] == "pusher:connection_established"
+
+    def test_without_a_rule_every_page_comes_in(self, server):
+        with server.connect(origin="null") as client:
+            assert receive(client)["event"] == "pusher:connection_established"
+
+
+class TestOpenings:
+    def test_an_opening_is_kept_as_long_as_its_client_is_subscribed(self, serve):
+        openings, seen = Openings(), []
+        server = serve(openings=openings)
+        server.on_fact = lambda fact: (
+            isinstance(fact, Subscribed | Unsubscribed) and seen.append(openings[fact.socket_id])
+        )
+        with server.connect(additional_headers={"Cookie": "sessionid=7"}) as client:
+            client.recv()
+            client.send(SUBSCRIBE)
+            peer = client.local_address
+        server.wait_for(Disconnected)
+        assert seen[0] is seen[1]
+        assert (seen[0].target, seen[0].peer, seen[0].is_secure) == ("/app/key?protocol=7", peer, False)
+        assert ("cookie", "sessionid=7") in seen[0].headers
+        server.stop()
+        assert openings == {}
+
+    def test_who_is_refused_leaves_none(self, serve):
+        openings = Openings()
+        with serve(openings=openings).connect("/app/nope") as client:
+            assert closing_of(client).code == 4001
+        assert openings == {}
+
+
+class TestTraffic:
+    def test_whole_messages_of_clients_are_counted(self, serve):
+        traffic = Traffic()
+        with serve(traffic=traffic).connect() as client:
+            client.recv()
+            client.send([PING[:5], PING[5:]])
+            client.send(b"x")
+            client.send("{")
+            client.recv(), client.recv(), client.recv()
+            client.ping().wait(20)
+            assert traffic.received == 3
+
+
+class TestTls:
+    @pytest.fixture
+    def server(self, serve, certificate):
+        return serve(
+            certificate=Certificate(certificate.cert, certificate.key), openings=Openings(), request_timeout=0.5
+        )
+
+    @pytest.fixture
+    def trusting(self, certificate):
+        return ssl.create_default_context(cafile=str(certificate.cert))
+
+    def test_messages_pass_and_the_end_is_a_clean_one(self, server, trusting):
+        with server.connect(scheme="wss", ssl=trusting) as client:
+            client.recv()
+            client.send(SUBSCRIBE)
+            assert receive(client) == SUCCEEDED
+            server.publish("a", data="x" * 10_000)
+            assert len(receive(client)["data"]) == 10_000
+            [opening] = server.call(server._server.config.ws_protocol_class.openings.values)
+            assert opening.is_secure
+            server.stop()
+            assert closing_of(client) == Close(1001, "The server is restarting")
+
+    @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x00" * 1000])
+    def test_what_is_no_tls_is_cut_off(self, server, trusting, data):
+        with closing(server.connect_raw()) as client:
+            client.sendall(data)
+            read_to_end(client)
+        with server.connect(scheme="wss", ssl=trusting) as client:
+            assert receive(client)["event"] == "pusher:connection_established"
+
+    def test_a_client_that_does_not_read_is_closed(self, serve, certificate, trusting):
+        server = serve(
+            certificate=Certificate(certificate.cert, certificate.key),
+            limits=Limits(write_buffer_size=50_000),
+            close_timeout=0.05,
+        )
+        with closing(trusting.wrap_socket(server.connect_raw(), server_hostname="localhost")) as client:
+            client.sendall(upgrade_request("/app/key"))
+            read_until(client, b'}"}')
+            client.sendall(client_frame(SUBSCRIBE.encode()))
+            server.wait_for(Subscribed)
+            while not any(isinstance(fact, Disconnected) for fact in server.facts):
+                server.publish("a", data="x" * 10_000)
+            assert server.wait_for(Refused).code == 4100
 
 
 class TestMessages:
@@ -165,7 +301,7 @@ class TestMessages:
         client.send(PING)
         assert receive(client) == PONG
 
-    @pytest.mark.parametrize("text", ["", "{", "[" * 60_000, "null", '{"event":"x"}'])
+    @pytest.mark.parametrize("text", ["", "{", "[" * 65_536, '{"event":' * 7_000, "null", '{"event":"x"}'])
     def test_nonsense_is_objected_to(self, client, text):
         """A.12"""
         client.send(text)
@@ -184,7 +320,9 @@ class TestMessages:
 
     @pytest.mark.parametrize("message", ["x" * 65_537, ["x" * 40_000, "x" * 40_000]])
     def test_a_larger_message_is_the_end(self, client, message):
-        client.send(message)
+        # The end may come before all of it is sent.
+        with suppress(ConnectionClosed):
+            client.send(message)
         assert closing_of(client).code == 1009
 
     @pytest.mark.parametrize(
@@ -336,6 +474,33 @@ class TestSlowReaders:
             assert server.wait_for(Refused).code == 4100
 
 
+class TestTermination:
+    def test_a_user_s_connections_are_told_why_and_closed(self, server, client):
+        """A.53, A.4"""
+        [connection] = server.call(server.hub.connections, APP)
+        server.call(server.hub.sign_in, connection, User("7", "{}"))
+        assert receive(client)["event"] == "pusher:signin_success"
+        server.call(server.hub.terminate, APP, "7")
+        message = "The user's connections were terminated"
+        assert receive(client) == {"event": "pusher:error", "data": {"code": 4009, "message": message}}
+        assert closing_of(client) == Close(4009, message)
+        assert server.wait_for(Refused) == Refused(4009, message, connection.socket_id)
+        assert server.call(server.hub.connections, APP) == ()
+
+
+class TestTime:
+    def test_what_time_alone_brings_about_is_done(self):
+        """A.45"""
+        app = replace(APP, has_subscription_counts=True)
+        limits = Limits(count_threshold=0, count_period=0.05)
+        config = ServerConfig(apps=(app,), limits=limits)
+        with threaded_server(config) as server, server.connect() as first, server.connect() as second:
+            for count, client in enumerate((first, second), start=1):
+                client.send(SUBSCRIBE)
+                server.wait_for(Subscribed, count=count)
+            assert server.wait_for(CountChanged, count=2) == CountChanged("1", "a", 2)
+
+
 class TestShutdown:
     """A.56"""
 
@@ -345,6 +510,12 @@ class TestShutdown:
             server.stop()
             assert closing_of(client) == Close(1001, "The server is restarting")
         server.wait_for(Disconnected)
+
+    def test_who_wants_to_know_of_the_stop_is_called_in_the_server_s_thread(self, serve):
+        threads = []
+        server = serve(on_stop=lambda: threads.append(threading.current_thread()))
+        server.stop()
+        assert threads == [server._thread]
 
     def test_clients_that_do_not_answer_hold_nothing_up(self, serve):
         server = serve(shutdown_timeout=0.05)
@@ -360,6 +531,67 @@ class TestShutdown:
             server.wait_for(Disconnected)
             server.stop()
             assert read_to_end(client) == b"\x88\x02\x03\xe8"
+
+
+class RecordingTransport(asyncio.Transport):
+    """A transport that cannot be half closed, as those with TLS cannot."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = []
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        self.done.append(("limit", high))
+
+    def write(self, data):
+        self.done.append(("write", data))
+
+    def can_write_eof(self):
+        return False
+
+    def close(self):
+        self.done.append(("close",))
+
+    def abort(self):
+        self.done.append(("abort",))
+
+
+class TestWebSocketListener:
+    """What no real socket can be brought to do on demand."""
+
+    @pytest.fixture
+    def converse(self, hub):
+        """Open a connection over a recording transport, and give back what was done from ``act`` on."""
+
+        def converse(act):
+            async def run():
+                transport = RecordingTransport()
+                listener = WebSocketListener.bound_to(hub)(uvicorn.Config(app=None), ServerState(), {})
+                listener.connection_made(transport)
+                listener.data_received(upgrade_request("/app/key"))
+                transport.done.clear()
+                act(listener)
+                await asyncio.sleep(0)
+                listener.connection_lost(None)
+                return transport.done
+
+            return asyncio.run(run())
+
+        return converse
+
+    def test_with_tls_a_connection_is_closed_as_a_whole(self, converse):
+        goodbye = client_frame(struct.pack("!H", 1000), opcode=8)
+        assert converse(lambda listener: listener.data_received(goodbye)) == [
+            ("write", b"\x88\x02\x03\xe8"),
+            ("close",),
+        ]
+
+    def test_a_slow_reader_that_has_left_is_not_sent_away(self, converse):
+        def act(listener):
+            listener.pause_writing()
+            listener.close(CloseCode.GOING_AWAY)
+
+        assert converse(act) == [("write", b"\x88\x02\x03\xe9")]
 
 
 class TestHttp:
@@ -384,6 +616,14 @@ class TestHttp:
             client.sendall(b"GET / HT")
             assert read_to_end(client) == b""
 
+    def test_a_connection_that_does_not_finish_its_next_request_is_cut_off(self, serve):
+        server = serve(request_timeout=0.05)
+        with closing(server.connect_raw()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read_until(client, b"404 NOT FOUND\n")
+            client.sendall(b"GET / HT")
+            assert read_to_end(client) == b""
+
     def test_a_connection_with_a_request_lives_on(self, serve):
         server = serve(request_timeout=0.05)
         with closing(server.connect_raw()) as client, closing(server.connect_raw()) as other:
@@ -395,7 +635,68 @@ class TestHttp:
             read_until(client, b"404 NOT FOUND\n")
 
 
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [b"Host", b"Upgrade", b"Connection", b"Content-Length", b"Transfer-Encoding", b"Origin", b"X"]
+        ),
+        st.sampled_from([b"websocket", b"Upgrade", b"chunked", b"-1", b"99999999999999999999", b"\xff", b""])
+        | st.binary(max_size=40),
+    ),
+    max_size=6,
+)
+
+
 class TestHostileClients:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.sampled_from([b"GET", b"POST", b"PRI", b"\x16\x03\x01"]),
+        st.sampled_from([b"/app/key", b"/apps/1/events", b"*", b"//app/key", b"/%ff", b"http://x/"])
+        | st.binary(max_size=60),
+        HEADERS,
+        st.binary(max_size=200),
+    )
+    def test_any_request_is_answered_or_cut_off(self, server, client, method, target, headers, body):
+        lines = [method + b" " + target + b" HTTP/1.1", *(name + b": " + value for name, value in headers), b"", body]
+        with closing(server.connect_raw()) as hostile:
+            hostile.sendall(b"\r\n".join(lines))
+            hostile.shutdown(socket.SHUT_WR)
+            read_to_end(hostile)
+        client.send(PING)
+        assert receive(client) == PONG
+
+    def test_a_crowd_of_half_open_connections_is_cut_off_and_holds_up_nobody(self, serve):
+        server = serve(request_timeout=0.3)
+        starts = [b"", b"G", b"GET /app/key HTTP/1.1\r\n", upgrade_request("/app/key")[:-2], b"\x16\x03\x01\x02\x00"]
+        crowd = [server.connect_raw() for _ in range(20 * len(starts))]
+        for number, half_open in enumerate(crowd):
+            half_open.sendall(starts[number % len(starts)])
+        with server.connect() as client:
+            client.recv()
+            client.send(PING)
+            assert receive(client) == PONG
+        for half_open in crowd:
+            read_to_end(half_open)
+            half_open.close()
+
+    @pytest.mark.parametrize("opening", ["[", '{"a":'])
+    def test_json_a_million_levels_deep_is_the_end_or_refused(self, serve, opening):
+        server = serve(request_timeout=1)
+        with server.connect() as hostile, pytest.raises(ConnectionClosed) as caught:
+            while True:
+                hostile.send(opening * 1_000_000)
+                hostile.recv(timeout=20)
+        assert caught.value.rcvd.code == 1009
+        with closing(server.connect_raw()) as hostile:
+            body = (opening * 1_000_000).encode()
+            query = "auth_key=key&auth_timestamp=1&auth_version=1.0&auth_signature=x"
+            head = f"POST /apps/1/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            with suppress(ConnectionError):
+                hostile.sendall(head.encode() + body)
+            assert read_to_end(hostile).split(b" ")[1] == b"413"
+        with server.connect() as client:
+            assert receive(client)["event"] == "pusher:connection_established"
+
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(

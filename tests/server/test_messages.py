@@ -8,12 +8,19 @@ from pusherable.server.messages import (
     PING,
     PONG,
     Message,
+    cache_miss,
     channel_event,
     connection_established,
     error,
+    member_added,
+    member_removed,
+    presence_succeeded,
     quote,
+    signin_success,
+    subscription_count,
     subscription_error,
     subscription_succeeded,
+    watchlist_events,
 )
 
 
@@ -65,12 +72,71 @@ class TestForms:
             ),
             # B.15
             (channel_event("view", "c", '{"a": 1}'), r'{"event":"view","channel":"c","data":"{\"a\": 1}"}'),
+            # A.39
+            (
+                channel_event("client-hi", "presence-c", "", user_id="7"),
+                '{"event":"client-hi","channel":"presence-c","data":"","user_id":"7"}',
+            ),
+            # A.32
+            (
+                presence_succeeded("presence-c", {"7": {"name": "Ada"}, "8": {}}),
+                '{"event":"pusher_internal:subscription_succeeded","channel":"presence-c",'
+                r'"data":"{\"presence\":{\"ids\":[\"7\",\"8\"],'
+                r'\"hash\":{\"7\":{\"name\":\"Ada\"},\"8\":{}},\"count\":2}}"}',
+            ),
+            # A.33
+            (
+                member_added("presence-c", "7", {"name": "Ada"}),
+                '{"event":"pusher_internal:member_added","channel":"presence-c",'
+                r'"data":"{\"user_id\":\"7\",\"user_info\":{\"name\":\"Ada\"}}"}',
+            ),
+            # A.34
+            (
+                member_removed("presence-c", "7"),
+                '{"event":"pusher_internal:member_removed","channel":"presence-c",'
+                r'"data":"{\"user_id\":\"7\"}"}',
+            ),
+            # A.44
+            (cache_miss("cache-c"), '{"event":"pusher:cache_miss","channel":"cache-c"}'),
+            # A.45
+            (
+                subscription_count("c", 3),
+                '{"event":"pusher_internal:subscription_count","channel":"c",'
+                r'"data":"{\"subscription_count\":3}"}',
+            ),
+            # A.47: the data is an object that holds text.
+            (
+                signin_success('{"id":"7"}'),
+                r'{"event":"pusher:signin_success","data":{"user_data":"{\"id\":\"7\"}"}}',
+            ),
+            # A.51
+            (
+                watchlist_events(online=["a"], offline=["b"]),
+                '{"event":"pusher_internal:watchlist_events","data":'
+                r'"{\"events\":[{\"name\":\"online\",\"user_ids\":[\"a\"]},'
+                r'{\"name\":\"offline\",\"user_ids\":[\"b\"]}]}"}',
+            ),
+            (
+                watchlist_events(offline=["b"]),
+                '{"event":"pusher_internal:watchlist_events","data":'
+                r'"{\"events\":[{\"name\":\"offline\",\"user_ids\":[\"b\"]}]}"}',
+            ),
         ],
     )
     def test_is_the_documented_one(self, message, text):
         assert message.text == text
 
-    @pytest.mark.parametrize("message", [connection_established("1.2", 120), PING, PONG, error("No")])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            connection_established("1.2", 120),
+            PING,
+            PONG,
+            error("No"),
+            signin_success("{}"),
+            watchlist_events(online=["a"]),
+        ],
+    )
     def test_a_message_of_the_connection_has_no_channel(self, message):
         """A.8: pysher drops it otherwise."""
         assert "channel" not in json.loads(message.text)

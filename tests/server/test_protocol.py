@@ -1,22 +1,26 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pusherable.server.config import App, ServerConfig
+from pusherable.server.credentials import Member, User
 from pusherable.server.messages import PING, PONG
 from pusherable.server.protocol import (
     Conversation,
     Objection,
     Refusal,
+    Relay,
     Reply,
+    SignIn,
     State,
     Subscribe,
     Unsubscribe,
     find_app,
 )
-from pusherable.signing import channel_message, sign
+from pusherable.signing import channel_message, sign, user_message
 from tests.server.conftest import APP
 
 SOCKET_ID = "123.456"
@@ -38,6 +42,11 @@ def subscribe(channel, **fields):
 
 def auth_for(channel, channel_data=None, *, key=APP.key, secret=APP.secret):
     return f"{key}:{sign(secret, channel_message(SOCKET_ID, channel, channel_data))}"
+
+
+def sign_in(user_data):
+    auth = f"{APP.key}:{sign(APP.secret, user_message(SOCKET_ID, user_data))}"
+    return frame("pusher:signin", data={"auth": auth, "user_data": user_data})
 
 
 def objection_to(conversation, text):
@@ -69,6 +78,7 @@ class TestFindApp:
         ],
     )
     def test_a_client_that_is_understood_finds_its_app(self, config, query):
+        """A.1"""
         assert find_app(f"/app/key?{query}", config) is APP
 
     def test_no_query_at_all_finds_the_app(self, config):
@@ -166,18 +176,14 @@ class TestReceive:
             ('{"event":""}', "A message needs an event, which is a string"),
             # A.40
             ('{"event":"nonsense"}', "Unsupported event received on socket: nonsense"),
-            (
-                frame("client-hi", channel="private-x", data={}),
-                "To send client events, you must enable this feature in the Settings page of your dashboard.",
-            ),
             # A.43
             (frame("pusher:error", data={}), "Unsupported event received on socket: pusher:error"),
             (
                 frame("pusher_internal:member_added", channel="c", data={}),
                 "Unsupported event received on socket: pusher_internal:member_added",
             ),
-            ('{"event":"pusher:subscribe"}', "The data of pusher:subscribe is an object with a channel"),
-            (frame("pusher:subscribe", data="c"), "The data of pusher:subscribe is an object with a channel"),
+            ('{"event":"pusher:subscribe"}', "The data of pusher:subscribe is an object"),
+            (frame("pusher:subscribe", data="c"), "The data of pusher:subscribe is an object"),
             (frame("pusher:subscribe", data={}), "The data of pusher:subscribe names a channel, which is a string"),
             (
                 frame("pusher:unsubscribe", data={"channel": 1}),
@@ -207,7 +213,8 @@ class TestReceive:
         st.recursive(
             st.none() | st.booleans() | st.floats() | st.text(st.characters()),
             lambda inner: (
-                st.lists(inner) | st.dictionaries(st.sampled_from(["channel", "auth", "channel_data", "x"]), inner)
+                st.lists(inner)
+                | st.dictionaries(st.sampled_from(["channel", "auth", "channel_data", "user_data", "x"]), inner)
             ),
         ),
     )
@@ -231,39 +238,22 @@ class TestChannelNames:
             },
         ]
 
+    def test_a_cache_channel_is_public(self, conversation):
+        """A.24, A.44"""
+        assert conversation.receive(subscribe("cache-x", auth="")) == Subscribe("cache-x")
+
     @pytest.mark.parametrize("channel", ["x" * 164, "privateer", "presence", "Private-x", "a-private-x", "a_=@,.;-Z9"])
     def test_a_name_without_an_exact_prefix_is_public(self, conversation, channel):
         """A.23, A.24"""
         assert conversation.receive(subscribe(channel)) == Subscribe(channel)
 
-    @pytest.mark.parametrize(
-        ("channel", "prefix"),
-        [
-            ("presence-x", "presence-"),
-            ("cache-x", "cache-"),
-            ("private-cache-x", "private-cache-"),
-            ("private-encrypted-cache-x", "private-encrypted-cache-"),
-            ("presence-cache-x", "presence-cache-"),
-            ("#server-to-user-1", "#server-to-user-"),
-        ],
-    )
-    def test_a_kind_that_is_not_served_is_objected_to(self, conversation, channel, prefix):
-        message = f"This version of the server does not serve {prefix}… channels yet: {channel}"
-        objection = objection_to(conversation, subscribe(channel, auth="key:x"))
-        assert [json.loads(reply.text) for reply in objection.replies] == [
-            {"event": "pusher:error", "data": {"code": None, "message": message}},
-            {
-                "event": "pusher:subscription_error",
-                "channel": channel,
-                "data": {"type": "NotSupported", "error": message, "status": 501},
-            },
-        ]
-
 
 class TestPrivateChannels:
-    @pytest.mark.parametrize("channel", ["private-x", "private-encrypted-x"])
+    @pytest.mark.parametrize(
+        "channel", ["private-x", "private-encrypted-x", "private-cache-x", "private-encrypted-cache-x"]
+    )
     def test_a_signed_subscription_is_one(self, conversation, channel):
-        """A.25, A.29"""
+        """A.25, A.29, A.44"""
         assert conversation.receive(subscribe(channel, auth=auth_for(channel))) == Subscribe(channel)
 
     def test_channel_data_is_part_of_what_is_signed(self, conversation):
@@ -342,6 +332,190 @@ class TestPrivateChannels:
                 "data": {"code": None, "message": "Auth info required to subscribe to private-x"},
             }
         ]
+
+
+class TestPresenceChannels:
+    @pytest.mark.parametrize("channel", ["presence-x", "presence-cache-x"])
+    def test_a_signed_member_comes_in(self, conversation, channel):
+        """A.30"""
+        data = '{"user_id": 10, "user_info": {"name": "Mr. Channels"}}'
+        text = subscribe(channel, auth=auth_for(channel, data), channel_data=data)
+        assert conversation.receive(text) == Subscribe(channel, Member("10", {"name": "Mr. Channels"}))
+
+    def test_the_documented_vector_is_accepted(self):
+        """B.10"""
+        app = App(id="3", key="278d425bdf160c739803", secret="7ad3773142a6692b25b8")
+        conversation = Conversation(app, "1234.1234", ServerConfig(apps=(app,)))
+        data = '{"user_id":10,"user_info":{"name":"Mr. Channels"}}'
+        auth = "278d425bdf160c739803:31935e7d86dba64c2a90aed31fdc61869f9b22ba9d8863bba239c03ca481bc80"
+        text = subscribe("presence-foobar", auth=auth, channel_data=data)
+        assert conversation.receive(text) == Subscribe("presence-foobar", Member("10", {"name": "Mr. Channels"}))
+
+    def test_a_signed_in_user_needs_no_channel_data(self, conversation):
+        """A.31"""
+        conversation.receive(sign_in('{"id":"7","user_info":{"name":"Ada"}}'))
+        text = subscribe("presence-x", auth=auth_for("presence-x"))
+        assert conversation.receive(text) == Subscribe("presence-x", Member("7", {"name": "Ada"}))
+
+    def test_nobody_in_particular_is_refused(self, conversation):
+        """A.31"""
+        objection = objection_to(conversation, subscribe("presence-x", auth=auth_for("presence-x")))
+        assert str(objection) == "channel_data is required to subscribe to presence-x, or signing in before"
+
+    def test_a_member_over_the_limits_is_told_which(self, conversation):
+        """A.36"""
+        data = json.dumps({"user_id": "x" * 129})
+        text = subscribe("presence-x", auth=auth_for("presence-x", data), channel_data=data)
+        message = "The user_id has 129 characters; 128 is the limit"
+        assert [json.loads(reply.text) for reply in objection_to(conversation, text).replies] == [
+            {"event": "pusher:error", "data": {"code": None, "message": message}},
+            {
+                "event": "pusher:subscription_error",
+                "channel": "presence-x",
+                "data": {"type": "LimitReached", "error": message, "status": 413},
+            },
+        ]
+
+
+class TestSignIn:
+    def test_a_signed_user_is_one(self, conversation):
+        """A.46"""
+        data = '{"id":"7","watchlist":["8","9"]}'
+        assert conversation.receive(sign_in(data)) == SignIn(User("7", data, watchlist=("8", "9")))
+
+    def test_the_documented_vector_is_accepted(self):
+        """B.10"""
+        app = App(id="3", key="278d425bdf160c739803", secret="7ad3773142a6692b25b8")
+        conversation = Conversation(app, "1234.1234", ServerConfig(apps=(app,)))
+        auth = "278d425bdf160c739803:4708d583dada6a56435fb8bc611c77c359a31eebde13337c16ab43aa6de336ba"
+        data = '{"id":"12345"}'
+        text = frame("pusher:signin", data={"auth": auth, "user_data": data})
+        assert conversation.receive(text) == SignIn(User("12345", data))
+
+    def test_the_same_user_may_sign_in_again(self, conversation):
+        """A.50"""
+        conversation.receive(sign_in('{"id":"7"}'))
+        assert conversation.receive(sign_in('{"id":"7","x":1}')) == SignIn(User("7", '{"id":"7","x":1}'))
+
+    def test_another_user_may_not(self, conversation):
+        """A.50"""
+        conversation.receive(sign_in('{"id":"7"}'))
+        objection = objection_to(conversation, sign_in('{"id":"8"}'))
+        assert str(objection) == "This connection is signed in as another user"
+        own = subscribe("#server-to-user-7", auth="")
+        assert conversation.receive(own) == Subscribe("#server-to-user-7")
+
+    def test_a_forged_user_is_objected_to_and_the_connection_stays(self, conversation):
+        """A.27, A.50"""
+        text = frame("pusher:signin", data={"auth": "key:0000", "user_data": '{"id":"7"}'})
+        objection = objection_to(conversation, text)
+        message = 'Invalid signature: Expected HMAC SHA256 hex digest of 123.456::user::{"id":"7"}, but got 0000'
+        assert [json.loads(reply.text) for reply in objection.replies] == [
+            {"event": "pusher:error", "data": {"code": None, "message": message}}
+        ]
+
+    def test_a_long_id_is_objected_to(self, conversation):
+        """A.36"""
+        objection = objection_to(conversation, sign_in(json.dumps({"id": "x" * 129})))
+        assert str(objection) == "The id in user_data has 129 characters; 128 is the limit"
+
+
+class TestServerToUserChannels:
+    """A.48"""
+
+    @pytest.mark.parametrize("id", ["7", "a b", "é@x", "#"])
+    def test_the_user_may_subscribe(self, conversation, id):
+        conversation.receive(sign_in(json.dumps({"id": id})))
+        text = subscribe(f"#server-to-user-{id}", auth="")
+        assert conversation.receive(text) == Subscribe(f"#server-to-user-{id}")
+
+    @pytest.mark.parametrize("channel", ["#server-to-user-8", "#server-to-user-", "#server-to-user-77"])
+    def test_another_user_may_not(self, conversation, channel):
+        conversation.receive(sign_in('{"id":"7"}'))
+        objection = objection_to(conversation, subscribe(channel, auth=auth_for(channel)))
+        assert str(objection) == f"Only the user itself, signed in, may subscribe to {channel}"
+
+    def test_nobody_in_particular_may_not(self, conversation):
+        text = subscribe("#server-to-user-7", auth=auth_for("#server-to-user-7"))
+        message = "Only the user itself, signed in, may subscribe to #server-to-user-7"
+        assert str(objection_to(conversation, text)) == message
+
+
+class TestClientEvents:
+    @pytest.mark.parametrize("channel", ["private-x", "presence-x", "private-encrypted-x", "private-cache-x"])
+    def test_a_client_event_is_to_be_relayed(self, conversation, channel):
+        """A.37, A.42"""
+        text = frame("client-hi", channel=channel, data='{"a":1}')
+        assert conversation.receive(text) == Relay(channel, "client-hi", '{"a":1}')
+
+    @pytest.mark.parametrize(
+        ("data", "text"), [({"a": ["é"]}, '{"a":["é"]}'), (None, "null"), (1.5, "1.5"), ("", ""), ("x", "x")]
+    )
+    def test_data_becomes_text_once(self, conversation, data, text):
+        """A.38"""
+        assert conversation.receive(frame("client-hi", channel="private-x", data=data)) == Relay(
+            "private-x", "client-hi", text
+        )
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            # A.40
+            ({"channel": "private-x"}, "Invalid client event (must contain channel and data)"),
+            ({"data": {}}, "Invalid client event (must contain channel and data)"),
+            ({"channel": 1, "data": {}}, "Invalid client event (must contain channel and data)"),
+            # A.37
+            (
+                {"channel": "x", "data": {}},
+                "Client event rejected - only supported on private and presence channels",
+            ),
+            (
+                {"channel": "#server-to-user-7", "data": {}},
+                "Client event rejected - only supported on private and presence channels",
+            ),
+            (
+                {"channel": "private-x", "data": "é" * 5_120 + "x"},
+                "The data of client-hi has 10241 bytes; 10240 is the limit",
+            ),
+        ],
+    )
+    def test_what_breaks_a_rule_is_objected_to(self, conversation, content, message):
+        assert str(objection_to(conversation, frame("client-hi", **content))) == message
+
+    def test_the_largest_event_is_relayed(self, conversation):
+        """A.37"""
+        name, data = "client-" + "x" * 193, "é" * 5_120
+        text = frame(name, channel="private-x", data=data)
+        assert conversation.receive(text) == Relay("private-x", name, data)
+
+    def test_a_longer_name_is_objected_to(self, conversation):
+        """A.37"""
+        name = "client-" + "x" * 194
+        objection = objection_to(conversation, frame(name, channel="private-x", data={}))
+        assert str(objection) == f"The event name {name[:200]}… has 201 characters; 200 is the limit"
+
+    def test_an_app_may_do_without(self):
+        """A.40"""
+        app = replace(APP, has_client_events=False)
+        conversation = Conversation(app, SOCKET_ID, ServerConfig(apps=(app,)))
+        assert str(objection_to(conversation, frame("client-hi", channel="private-x", data={}))) == (
+            "To send client events, you must enable this feature in the Settings page of your dashboard."
+        )
+
+    @pytest.mark.parametrize("data", ["NaN", "-Infinity", "1e999", "[" * 900 + "]" * 900])
+    def test_data_that_others_could_not_read_is_objected_to(self, conversation, data):
+        """A.12"""
+        text = '{"event":"client-hi","channel":"private-x","data":' + data + "}"
+        outcome = outcome_of(lambda: conversation.receive(text))
+        # How deep is too deep is the interpreter's to say.
+        assert str(outcome) == "Invalid JSON" or outcome == Relay("private-x", "client-hi", data)
+
+    def test_data_too_deep_to_be_written_is_objected_to(self, conversation, monkeypatch):
+        def fail(value):
+            raise ValueError("The JSON is nested too deeply")
+
+        monkeypatch.setattr("pusherable.server.protocol.encode", fail)
+        assert str(objection_to(conversation, frame("client-hi", channel="private-x", data={}))) == "Invalid JSON"
 
 
 class TestSilence:

@@ -1,10 +1,17 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pusherable.server.facts import Complained, Connected, Disconnected
+from pusherable.server.config import ServerConfig
+from pusherable.server.credentials import Member
+from pusherable.server.facts import ClientEvent, Complained, Connected, Disconnected
+from pusherable.server.hub import Hub
 from pusherable.server.protocol import Refusal
 from pusherable.server.sessions import Session
+from pusherable.signing import channel_message, sign, user_message
+from tests.server.conftest import APP, RecordingClient
 
 TARGET = "/app/key?protocol=7&client=js&version=8.6.0&flash=false"
 
@@ -51,6 +58,104 @@ class TestReceive:
         assert client.received == [
             {"event": "pusher:error", "data": {"code": None, "message": "Binary messages are not supported"}}
         ]
+
+
+class TestCommands:
+    """What a client says is what the hub does."""
+
+    def signed(self, session, event, message, **data):
+        data["auth"] = f"{APP.key}:{sign(APP.secret, message)}"
+        session.receive(json.dumps({"event": event, "data": data}))
+
+    def test_a_client_subscribes_and_unsubscribes(self, session, hub):
+        session.receive('{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}')
+        assert hub.channels(APP) == {"a": 1}
+        session.receive('{"event":"pusher:unsubscribe","data":{"channel":"a"}}')
+        assert hub.channels(APP) == {}
+
+    def test_a_client_is_a_member(self, session, hub):
+        """A.30"""
+        data = '{"user_id":1}'
+        message = channel_message(session.socket_id, "presence-a", data)
+        self.signed(session, "pusher:subscribe", message, channel="presence-a", channel_data=data)
+        assert hub.members(APP, "presence-a") == {"1": {}}
+
+    def test_a_client_signs_in_and_hears_what_is_for_its_user(self, session, hub, client):
+        """A.47, A.48, A.49"""
+        data = '{"id":"7"}'
+        self.signed(session, "pusher:signin", user_message(session.socket_id, data), user_data=data)
+        session.receive('{"event":"pusher:subscribe","data":{"auth":"","channel":"#server-to-user-7"}}')
+        hub.publish(APP, channels=["#server-to-user-7"], name="hi", data="{}")
+        assert client.received == [
+            {"event": "pusher:signin_success", "data": {"user_data": data}},
+            {"event": "pusher_internal:subscription_succeeded", "channel": "#server-to-user-7", "data": "{}"},
+            {"event": "hi", "channel": "#server-to-user-7", "data": "{}"},
+        ]
+
+    def test_a_client_sends_an_event(self, session, facts):
+        """A.38"""
+        message = channel_message(session.socket_id, "private-a")
+        self.signed(session, "pusher:subscribe", message, channel="private-a")
+        session.receive('{"event":"client-hi","channel":"private-a","data":{"a": 1}}')
+        assert facts[-1] == ClientEvent("1", "private-a", "client-hi", '{"a":1}', session.socket_id)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["user_id", "user_info", "id", "watchlist", "channel", "auth", "data"]), inner
+        )
+    ),
+    max_leaves=10,
+)
+
+
+class TestHostileClients:
+    """Whatever a client says, it is answered in JSON, and nobody else notices."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.dictionaries(st.sampled_from(["event", "data", "channel", "user_id"]), VALUES),
+        st.sampled_from(["pusher:subscribe", "pusher:unsubscribe", "pusher:signin", "client-x", "pusher:x", None]),
+        st.sampled_from(["a", "private-a", "presence-a", "#server-to-user-1", "\ud800", None]),
+    )
+    def test_any_frame_is_taken(self, frame, event, channel):
+        hub, client = Hub(ServerConfig(apps=(APP,))), RecordingClient()
+        session = Session(hub, client, target=TARGET)
+        if event is not None:
+            frame["event"] = event
+        if channel is not None:
+            frame["channel"] = channel
+            frame["data"] = {"channel": channel, "auth": "key:x", "x": frame.get("data")}
+        session.receive(json.dumps(frame))
+        assert hub.channels(APP) in ({}, {"a": 1})
+
+    @settings(max_examples=40, deadline=None)
+    @given(VALUES.map(json.dumps) | st.text(st.characters()))
+    def test_any_member_is_taken_or_refused(self, data):
+        hub, client, other = Hub(ServerConfig(apps=(APP,))), RecordingClient(), RecordingClient()
+        hub.subscribe(hub.connect(APP, other), "presence-a", Member("somebody"))
+        session = Session(hub, client, target=TARGET)
+        other.take()
+        auth = f"key:{sign(APP.secret, channel_message(session.socket_id, 'presence-a', data))}"
+        fields = {"channel": "presence-a", "auth": auth, "channel_data": data}
+        session.receive(json.dumps({"event": "pusher:subscribe", "data": fields}))
+        session.end()
+        heard = [message["event"].removeprefix("pusher_internal:") for message in other.received]
+        assert heard in ([], ["member_added", "member_removed"])
+        assert hub.channels(APP) == {"presence-a": 1}
+
+    @settings(max_examples=40, deadline=None)
+    @given(VALUES.map(json.dumps) | st.text(st.characters()))
+    def test_any_user_is_taken_or_refused(self, data):
+        hub, client = Hub(ServerConfig(apps=(APP,))), RecordingClient()
+        session = Session(hub, client, target=TARGET)
+        auth = f"key:{sign(APP.secret, user_message(session.socket_id, data))}"
+        fields = {"auth": auth, "user_data": data}
+        session.receive(json.dumps({"event": "pusher:signin", "data": fields}))
+        assert client.received[1]["event"] in ("pusher:error", "pusher:signin_success")
 
 
 class TestSilence:

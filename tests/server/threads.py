@@ -23,12 +23,12 @@ TIMEOUT = 20.0
 class ThreadedServer:
     """A running server; ``facts`` is what has happened so far."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, **options: Any) -> None:
         self.facts: list[Fact] = []
         self.on_fact: Callable[[Fact], None] = lambda fact: None
         self._happened = threading.Condition()
         self.hub = Hub(config, observers=[self._note])
-        self._server = PushServer(self.hub, create_api(self.hub))
+        self._server = PushServer(self.hub, create_api(self.hub), **options)
         self._socket = listen(Address("127.0.0.1", 0))
         self.address = address_of(self._socket)
         self._loop = asyncio.new_event_loop()
@@ -40,8 +40,8 @@ class ThreadedServer:
         self._thread.join(TIMEOUT)
         assert not self._thread.is_alive()
 
-    def connect(self, target: str = "/app/key?protocol=7") -> ClientConnection:
-        return connect(f"ws://{self.address}{target}", compression=None, close_timeout=TIMEOUT)
+    def connect(self, target: str = "/app/key?protocol=7", *, scheme: str = "ws", **options: Any) -> ClientConnection:
+        return connect(f"{scheme}://{self.address}{target}", compression=None, close_timeout=TIMEOUT, **options)
 
     def connect_raw(self) -> socket.socket:
         return socket.create_connection((self.address.host, self.address.port), TIMEOUT)
@@ -91,8 +91,9 @@ class ThreadedServer:
 
 
 @contextmanager
-def threaded_server(config: ServerConfig) -> Iterator[ThreadedServer]:
-    server = ThreadedServer(config)
+def threaded_server(config: ServerConfig, **options: Any) -> Iterator[ThreadedServer]:
+    """A server with ``config``; ``options`` are those of ``PushServer``."""
+    server = ThreadedServer(config, **options)
     try:
         yield server
     finally:

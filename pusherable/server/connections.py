@@ -1,0 +1,45 @@
+"""A connected client, as the hub and its parts know it."""
+
+import secrets
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pusherable.server.config import App
+from pusherable.server.credentials import User
+from pusherable.server.messages import Message
+from pusherable.server.protocol import Refusal
+from pusherable.server.rates import Rate
+
+_SOCKET_ID_RANGE: Final = 10**9
+
+
+class Client(Protocol):
+    """The far end of a connection, as the hub sees it."""
+
+    def deliver(self, message: Message) -> None:
+        """Send ``message`` on, without waiting and without raising."""
+
+    def dismiss(self, refusal: Refusal) -> None:
+        """Say why, and close; the connection leaves the hub in the course of it."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One client of one app; ``channels`` are those it is subscribed to, ``user`` who it has signed in as."""
+
+    app: App
+    socket_id: str
+    client: Client
+    channels: set[str] = field(default_factory=set)
+    user: User | None = None
+    #: Of the events that it sends; most clients never do.
+    rate: Rate | None = None
+
+
+def new_socket_id(taken: Container[str]) -> str:
+    """Two random numbers, so that an id is not met again after a restart (protocol A.10)."""
+    while True:
+        socket_id = f"{secrets.randbelow(_SOCKET_ID_RANGE)}.{secrets.randbelow(_SOCKET_ID_RANGE)}"
+        if socket_id not in taken:
+            return socket_id

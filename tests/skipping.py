@@ -1,0 +1,36 @@
+"""Hooks for pytest: what to do with the tests in ``tests/browser`` where there is no browser."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.browsers import explain_absence, find_chromium, is_browser_required
+
+BROWSER_TESTS = Path(__file__).parent / "browser"
+SKIPPED = pytest.StashKey[int]()
+
+
+def pytest_report_header() -> str:
+    chromium = find_chromium()
+    return f"chromium: {chromium}" if chromium else f"THE BROWSER TESTS CANNOT RUN. {explain_absence()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if BROWSER_TESTS in item.path.parents:
+            item.add_marker("browser")
+    browser_tests = [item for item in items if item.get_closest_marker("browser")]
+    if not browser_tests or find_chromium():
+        return
+    if is_browser_required():
+        raise pytest.UsageError(f"The browser tests are required. {explain_absence()}")
+    config.stash[SKIPPED] = len(browser_tests)
+    for item in browser_tests:
+        item.add_marker(pytest.mark.skip(reason="no Chromium was found"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = config.stash.get(SKIPPED, 0)
+    if skipped:
+        terminalreporter.section(f"{skipped} BROWSER TESTS WERE SKIPPED", sep="!", red=True, bold=True)
+        terminalreporter.write_line(explain_absence())
