@@ -30,6 +30,7 @@ from pusherable.management.commands import runpushserver
 from pusherable.management.serving import ProjectServer
 from pusherable.management.supervision import SUPERVISOR_VARIABLE
 from pusherable.server.descriptors import FileLimit
+from pusherable.server.facts import Connected
 from tests.server.processes import ROOT, running_server
 
 VARIABLES = [value for name, value in vars(conf).items() if name.endswith("_VARIABLE")] + ["PUSHERABLE_CONSOLE_KEY"]
@@ -352,7 +353,7 @@ class TestServer:
             def write(self, text):
                 raise BrokenPipeError
 
-        Command(stdout=Gone())._observe(2)(Connected("1", "1.2"))
+        runpushserver.Command(stdout=Gone())._observe(2)(Connected("1", "1.2"))
 
     def test_lines_are_coloured_by_what_they_tell(self, subscribed):
         with running_server("--noreload", "-v", "2", "--force-color", env={"DJANGO_COLORS": "dark"}) as server:
