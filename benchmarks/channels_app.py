@@ -1,0 +1,52 @@
+"""Django Channels with its in-memory layer: one group, a consumer that sends on, and a view that publishes.
+
+As small as its documentation makes such an app; served by uvicorn, which serves ours too.
+"""
+
+from django.conf import settings
+from measuring import listen
+
+settings.configure(
+    SECRET_KEY="of the benchmark alone",
+    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}},
+)
+
+import django  # noqa: E402
+
+django.setup()
+
+import uvicorn  # noqa: E402
+from channels.generic.http import AsyncHttpConsumer  # noqa: E402
+from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
+from channels.routing import ProtocolTypeRouter  # noqa: E402
+
+
+class Subscriber(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.channel_layer.group_add("post_1", self.channel_name)
+        await self.accept()
+
+    async def disconnect(self, code):
+        await self.channel_layer.group_discard("post_1", self.channel_name)
+
+    async def send_on(self, message):
+        await self.send(text_data=message["text"])
+
+
+class Publisher(AsyncHttpConsumer):
+    async def handle(self, body):
+        await self.channel_layer.group_send("post_1", {"type": "send_on", "text": body.decode()})
+        headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"2")]
+        await self.send_response(200, b"{}", headers=headers)
+
+
+def main():
+    listener = listen()
+    app = ProtocolTypeRouter({"http": Publisher.as_asgi(), "websocket": Subscriber.as_asgi()})
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, ws_ping_interval=None)
+    print(listener.getsockname()[1], flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

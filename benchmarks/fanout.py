@@ -1,0 +1,308 @@
+"""What it costs to tell many at once: ``python benchmarks/fanout.py [--parts fanout,burst,memory,crowd,latency]``.
+
+Beside our server, in the same run and in turns: nginx with nchan, a bare asyncio loop, Django Channels with its
+in-memory layer. Every subscriber's bytes are checked. All of it on the loopback, some minutes long.
+"""
+
+import argparse
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+from measuring import (
+    HttpConnection,
+    NotRun,
+    cpu_seconds,
+    describe_machine,
+    print_table,
+    raise_file_limit,
+    resident_bytes,
+    segments_sent,
+    spread,
+    user_and_system,
+)
+from peers import CONTESTANTS, Peer, message_text, start_all
+from receivers import Receivers, Report, receiving
+
+OURS = CONTESTANTS[0].name
+#: Events before each round that are not counted: imports, caches, the first growth of buffers.
+WARM_UP = 5
+
+
+def make_data(number: int, size: int) -> str:
+    """Data of ``size`` bytes that differs from event to event."""
+    return f"{number:08d}".ljust(size, "x")
+
+
+def publish(peer: Peer, receivers: Receivers, count: int, size: int, *, one_by_one: bool = False) -> Report:
+    """Publish one after the other as fast as the server answers, and see that all arrive.
+
+    ``one_by_one`` waits until everybody has received an event before the next is published.
+    """
+    data = [make_data(number, size) for number in range(count)]
+    requests = [peer.make_request(each) for each in data]
+    payloads = [message_text(each) for each in data]
+    receivers.begin(payloads[-1])
+    with HttpConnection(peer.port) as connection:
+        for request, payload in zip(requests, payloads, strict=True):
+            if one_by_one:
+                receivers.expect(payload)
+            connection.send(request)
+            # After a loss nothing is waited for: it is told in the end.
+            one_by_one = one_by_one and receivers.settle()
+    return receivers.finish(payloads)
+
+
+class Fanout:
+    """CPU time of a server for each message that it delivers, while it is given one event after the other."""
+
+    title = "one event after the other, each received by all before the next"
+    one_by_one = True
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.costs: dict[str, list[float]] = {}
+        self.system_shares: dict[str, list[float]] = {}
+        self.segments: dict[str, list[float]] = {}
+        self.reports: dict[str, Report] = {}
+
+    def run(self, peers: dict[str, Peer]) -> None:
+        shares = {contestant.name: contestant.share for contestant in CONTESTANTS}
+        for peer in rotate(list(peers.values()), self._options.rounds):
+            self._run_one(peer, max(5, round(self._options.events * shares[peer.name])))
+
+    def _run_one(self, peer: Peer, events: int) -> None:
+        with receiving(peer.door, self._options.subscribers) as receivers:
+            publish(peer, receivers, WARM_UP, self._options.size)
+            before, segments, times = cpu_seconds(peer.pid), segments_sent(), user_and_system(peer.pid)
+            report = publish(peer, receivers, events, self._options.size, one_by_one=self.one_by_one)
+            used = cpu_seconds(peer.pid) - before
+            segments = segments_sent() - segments
+            user, system = (now - then for now, then in zip(user_and_system(peer.pid), times, strict=True))
+        delivered = max(1, report.delivered)
+        self.costs.setdefault(peer.name, []).append(used / delivered)
+        self.segments.setdefault(peer.name, []).append(segments / delivered)
+        self.system_shares.setdefault(peer.name, []).append(system / max(user + system, 0.01))
+        self.reports[peer.name] = report + self.reports.get(peer.name, Report(0, 0, 0, 0))
+
+    def print(self, missing: dict[str, str]) -> None:
+        print(
+            f"Fan-out, {self.title}: {self._options.subscribers} subscribers, {self._options.events} events of "
+            f"{self._options.size} bytes, {self._options.rounds} rounds; CPU time of the server per delivered message"
+        )
+        titles = ["server", "median", "spread", "in kernel", "ours / it", "by round", "segments", "delivered", "lost"]
+        print_table(titles, [self._row(name) for name in self.costs] + not_run(missing))
+
+    def _row(self, name: str) -> list[str]:
+        costs, report = self.costs[name], self.reports[name]
+        ratios = [own / other for own, other in zip(self.costs[OURS], costs, strict=True)]
+        return [
+            name,
+            *(f"{text} µs" for text in spread(costs, 1e6)),
+            f"{statistics.median(self.system_shares[name]):.0%}",
+            f"{statistics.median(self.costs[OURS]) / statistics.median(costs):.2f}",
+            f"{min(ratios):.2f}-{max(ratios):.2f}",
+            f"{statistics.median(self.segments[name]):.2f}",
+            str(report.delivered),
+            str(report.lost),
+        ]
+
+
+class Burst(Fanout):
+    """The same while events come as fast as the server takes them."""
+
+    title = "as fast as the server answers"
+    one_by_one = False
+
+
+class Memory:
+    """What an idle subscribed connection takes of the server's resident memory."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.sizes: dict[str, float] = {}
+
+    def run(self, peers: dict[str, Peer]) -> None:
+        for peer in peers.values():
+            with receiving(peer.door, 100) as receivers:
+                publish(peer, receivers, WARM_UP, self._options.size)
+            before = resident_bytes(peer.pid)
+            with receiving(peer.door, self._options.idle, processes=2):
+                self.sizes[peer.name] = (resident_bytes(peer.pid) - before) / self._options.idle
+
+    def print(self, missing: dict[str, str]) -> None:
+        print(f"Memory: resident, per idle subscribed connection, of {self._options.idle}")
+        rows = [
+            [name, f"{size / 1024:.1f} KiB", f"{self.sizes[OURS] / size:.2f}"] for name, size in self.sizes.items()
+        ]
+        print_table(["server", "each", "ours / it"], rows + not_run(missing))
+
+
+class Crowd:
+    """Ten thousand at once: are they all held, and does everybody hear of everything?"""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.rows: list[list[str]] = []
+
+    def run(self, peers: dict[str, Peer]) -> None:
+        for name in (OURS, "nginx + nchan"):
+            if name in peers:
+                self.rows.append(self._run_one(peers[name]))
+
+    def _run_one(self, peer: Peer) -> list[str]:
+        count = self._options.crowd
+        if raise_file_limit() < count + 100:
+            return [peer.name, f"not run: this machine allows {raise_file_limit()} open files"]
+        memory, began = resident_bytes(peer.pid), time.monotonic()
+        with receiving(peer.door, count, processes=4) as receivers:
+            connected = time.monotonic() - began
+            memory = resident_bytes(peer.pid) - memory
+            before, began = cpu_seconds(peer.pid), time.monotonic()
+            report = publish(peer, receivers, self._options.crowd_events, self._options.size)
+            took, used = time.monotonic() - began, cpu_seconds(peer.pid) - before
+        return [
+            peer.name,
+            str(report.subscribers),
+            f"{connected:.1f} s",
+            f"{memory / count / 1024:.1f} KiB",
+            f"{took / self._options.crowd_events * 1e3:.0f} ms",
+            f"{used / max(1, report.delivered) * 1e6:.2f} µs",
+            str(report.delivered),
+            str(report.lost),
+        ]
+
+    def print(self, missing: dict[str, str]) -> None:
+        print(
+            f"A crowd: {self._options.crowd} subscribers in 4 processes, {self._options.crowd_events} events "
+            f"of {self._options.size} bytes"
+        )
+        titles = ["server", "held", "to connect", "memory each", "an event to all", "CPU each", "delivered", "lost"]
+        print_table(titles, self.rows + not_run(missing, "nginx + nchan"))
+
+
+class Latency:
+    """From just before the publishing request to the reading of each message, at a steady rate."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self.reports: dict[str, Report] = {}
+        self.reasons: dict[str, str] = {}
+
+    def run(self, peers: dict[str, Peer]) -> None:
+        able = {name: peer for name, peer in peers.items() if self._can_keep_up(peer)}
+        for peer in rotate(list(able.values()), 2):
+            with receiving(peer.door, self._options.subscribers) as receivers:
+                publish(peer, receivers, WARM_UP, self._options.size)
+                report = self._publish_steadily(peer, receivers)
+            self.reports[peer.name] = report + self.reports.get(peer.name, Report(0, 0, 0, 0))
+
+    def _can_keep_up(self, peer: Peer) -> bool:
+        with receiving(peer.door, self._options.subscribers) as receivers:
+            before = cpu_seconds(peer.pid)
+            publish(peer, receivers, WARM_UP, self._options.size)
+            needed = (cpu_seconds(peer.pid) - before) / WARM_UP * self._options.rate
+        if needed > 0.8:
+            self.reasons[peer.name] = f"{self._options.rate:.0f} events would take {needed:.1f} s of CPU a second"
+        return needed <= 0.8
+
+    def _publish_steadily(self, peer: Peer, receivers: Receivers) -> Report:
+        count = max(1, round(self._options.rate * self._options.seconds))
+        data = [make_data(number, self._options.size) for number in range(count)]
+        requests = [peer.make_request(each) for each in data]
+        payloads = [message_text(each) for each in data]
+        receivers.begin(payloads[-1], notes_times=True)
+        sent: list[int] = []
+        began = time.monotonic()
+        with HttpConnection(peer.port) as connection:
+            for number, request in enumerate(requests):
+                time.sleep(max(0.0, began + number / self._options.rate - time.monotonic()))
+                sent.append(time.monotonic_ns())
+                connection.send(request)
+        return receivers.finish(payloads, sent)
+
+    def print(self, missing: dict[str, str]) -> None:
+        print(
+            f"Latency: {self._options.subscribers} subscribers, {self._options.rate:.0f} events of "
+            f"{self._options.size} bytes a second; from publishing to receiving"
+        )
+        ours = percentiles(self.reports[OURS])
+        rows = []
+        for name, report in self.reports.items():
+            own = percentiles(report)
+            rows.append(
+                [
+                    name,
+                    *(f"{value * 1e3:.2f} ms" for value in own),
+                    f"{ours[0] / own[0]:.2f}",
+                    f"{ours[1] / own[1]:.2f}",
+                    str(report.delivered),
+                    str(report.lost),
+                ]
+            )
+        titles = ["server", "p50", "p99", "worst", "p50: ours / it", "p99: ours / it", "delivered", "lost"]
+        print_table(titles, rows + not_run(missing | self.reasons))
+
+
+def percentiles(report: Report) -> tuple[float, float, float]:
+    cuts = statistics.quantiles(report.delays, n=100)
+    return cuts[49], cuts[98], max(report.delays)
+
+
+def rotate(peers: Sequence[Peer], rounds: int) -> list[Peer]:
+    """All of them in every round, whoever comes first in one later in the next."""
+    turns = [number % len(peers) for number in range(rounds)]
+    return [peer for turn in turns for peer in (*peers[turn:], *peers[:turn])]
+
+
+def not_run(missing: dict[str, str], *only: str) -> list[list[str]]:
+    return [[name, f"not run: {reason}"] for name, reason in missing.items() if not only or name in only]
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Fanout | Memory | Crowd | Latency]] = {
+    "fanout": Fanout,
+    "burst": Burst,
+    "memory": Memory,
+    "crowd": Crowd,
+    "latency": Latency,
+}
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", default=",".join(PARTS), help="which of %(default)s")
+    parser.add_argument("--subscribers", type=int, default=1000)
+    parser.add_argument("--events", type=int, default=200, help="in each round of the fan-out")
+    parser.add_argument("--size", type=int, default=200, help="bytes of an event's data")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--idle", type=int, default=2000, help="connections whose memory is measured")
+    parser.add_argument("--crowd", type=int, default=10_000)
+    parser.add_argument("--crowd-events", type=int, default=10)
+    parser.add_argument("--rate", type=float, default=10, help="events a second, for the latency")
+    parser.add_argument("--seconds", type=float, default=10, help="of each of two rounds of the latency")
+    options = parser.parse_args()
+    unknown = set(options.parts.split(",")) - set(PARTS)
+    if unknown:
+        parser.error(f"no such parts: {', '.join(sorted(unknown))}")
+    return options
+
+
+def main() -> None:
+    options = read_options()
+    files, started = raise_file_limit(), time.monotonic()
+    print(f"{describe_machine()}, {files} files may be open\n")
+    for name in options.parts.split(","):
+        part = PARTS[name](options)
+        # New processes for each part, so that none measures what another left behind.
+        with contextlib.ExitStack() as stack:
+            peers, missing = start_all(stack)
+            if OURS not in peers:
+                raise NotRun(missing[OURS])
+            part.run(peers)
+        part.print(missing)
+    print(f"{time.monotonic() - started:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()
