@@ -1,5 +1,6 @@
 """pysher, which speaks version 6 of the protocol, reads strictly, and has threads of its own."""
 
+import gc
 import json
 import threading
 
@@ -158,3 +159,5 @@ class TestPysher:
             confirmed("gazette", 1, pusher=pusher)
             pusher.trigger("gazette", "view", {"is": "back"})
             listener.wait_for("gazette", "view", '{"is": "back"}')
+        # Here, where the warnings are expected, and not in some later test.
+        gc.collect()
