@@ -119,9 +119,16 @@ def _make_scope(opening: Opening) -> dict[str, Any]:
         "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in opening.headers],
+        "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in _merge_cookies(opening)],
         "client": opening.peer or None,
     }
+
+
+def _merge_cookies(opening: Opening) -> list[tuple[str, str]]:
+    """The headers in lower case, all cookies in one: Django 5.2 would put a comma between them."""
+    headers = [(name.lower(), value) for name, value in opening.headers]
+    cookies = "; ".join(value for name, value in headers if name == "cookie")
+    return [*((name, value) for name, value in headers if name != "cookie"), ("cookie", cookies)]
 
 
 def _is_identifying(middleware: type) -> bool:
