@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,7 @@ class TestThisProject:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "tests/test_signing.py::" in done.stdout
 
+    @pytest.mark.skipif(find_spec("playwright") is None, reason="without Playwright they cannot be collected")
     def test_its_browser_tests_can_be_required(self, tmp_path):
         done = self.run_tests(tmp_path, "--collect-only", "-q", "tests/browser", PUSHERABLE_REQUIRE_BROWSER="1")
         assert done.returncode == pytest.ExitCode.USAGE_ERROR
