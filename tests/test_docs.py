@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -10,6 +11,7 @@ from pusherable.backends import _SHORT_NAMES
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
 from pusherable.management.commands.runpushserver import Command
+from pusherable.server.config import Limits
 from tests.rst import DOCS, ROOT, code_blocks
 
 PACKAGE = ROOT / "pusherable"
@@ -65,6 +67,13 @@ class TestSettingsPage:
         page = read("settings.rst")
         assert f"``{conf.LOCAL_SERVER_DEFAULT}``" in page
         assert f"Default: ``{conf.settings.json_encoder.__module__}.{conf.settings.json_encoder.__name__}``" in page
+
+    def test_every_limit_of_the_server_is_told_with_its_default(self):
+        rows = dict(re.findall(r"^``([a-z_]+)``  +([0-9,]+|open files)  ", read("settings.rst"), re.MULTILINE))
+        defaults = {
+            name: "open files" if value is None else f"{value:,.0f}" for name, value in asdict(Limits()).items()
+        }
+        assert rows == defaults
 
     def test_every_system_check_is_named(self):
         ids = {text for text in strings_in(source_of("checks.py")) if re.fullmatch(r"pusherable\.[EW]\d+", text)}

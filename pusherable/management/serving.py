@@ -4,7 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,12 +15,13 @@ from django.utils.module_loading import import_string
 
 from pusherable.client import make_tls_context
 from pusherable.conf import Service, settings
+from pusherable.management.features import read_features, read_limits
 from pusherable.management.visitors import VisitorSignals, has_receivers
 from pusherable.server.addresses import Address
 from pusherable.server.api import create_api
 from pusherable.server.asgi import ApiFirst, Application, CountedRequests, LoggedRequests, answer_without_prefix
 from pusherable.server.certificates import Certificate
-from pusherable.server.config import App, ServerConfig
+from pusherable.server.config import App, Limits, ServerConfig
 from pusherable.server.console import Console
 from pusherable.server.facts import Observer
 from pusherable.server.hooks import Webhooks, make_sender
@@ -35,6 +36,8 @@ logger = logging.getLogger("django.server")
 
 # Seconds in which a stop sends what still waits, to each of the two that may have something.
 _PATIENCE: Final = 0.4
+# For modules, databases, the HTTP API, and those who are just told that there is no room.
+_FILES_OF_OURS: Final = 100
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -46,6 +49,8 @@ class Choices:
     certificate: Certificate | None = None
     has_public_metrics: bool = False
     console_key: str | None = None
+    #: How many files may be open, if there is a limit to it.
+    open_files: int | None = None
 
 
 class ProjectServer:
@@ -60,7 +65,7 @@ class ProjectServer:
         observers: Iterable[Observer] = (),
         pages: Application | None = None,
     ) -> None:
-        app = App(id=service.app_id, key=service.key, secret=service.secret)
+        app = App(id=service.app_id, key=service.key, secret=service.secret, **read_features())
         self._address = address
         self._choices = choices
         self._webhooks = self._make_webhooks(app)
@@ -69,7 +74,12 @@ class ProjectServer:
         feed, metrics, traffic = Feed(app), Metrics(), Traffic()
         workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
         config = ServerConfig(
-            apps=(app,), host=address.host, port=address.port, path=choices.path, origins=read_origins()
+            apps=(app,),
+            host=address.host,
+            port=address.port,
+            path=choices.path,
+            origins=read_origins(),
+            limits=_fit(read_limits(), choices.open_files),
         )
         hub = Hub(
             config,
@@ -128,6 +138,13 @@ class ProjectServer:
         is_here = certificate is not None and is_same_place(parts.hostname or "", parts.port or 443, self._address)
         tls = make_tls_context(trusting=str(certificate.cert) if certificate and is_here else "")
         return Webhooks(app, make_sender(url, tls=tls))
+
+
+def _fit(limits: Limits, open_files: int | None) -> Limits:
+    """Stop short of the last file: who finds no room is told so, and a listener without files says nothing."""
+    if open_files is None or limits.capacity is not None:
+        return limits
+    return replace(limits, capacity=open_files - min(_FILES_OF_OURS, open_files // 4))
 
 
 def read_origins() -> Origins:

@@ -252,9 +252,12 @@ class Conversation:
 
 
 def refuse_subscription(channel: str, reason: str, *, type: str, status: int, config: ServerConfig) -> Objection:
-    """What to raise where a client may not subscribe (protocol A.26 to A.28)."""
+    """What to raise where a client may not subscribe (protocol A.26 to A.28).
+
+    A name that is too long to be quoted is not sent back either, and cut it would be another channel's.
+    """
     replies: tuple[Message, ...] = (error(reason),)
-    if config.subscription_errors:
+    if config.subscription_errors and quote(channel) == channel:
         replies += (subscription_error(channel, type=type, error=reason, status=status),)
     return Objection(reason, replies=replies)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import publishing_to
+from tests.clients.conftest import Project, publishing_to
 from tests.clients.site import FORGER, KEY, STRANGER
 
 #: Seconds until what never comes true fails.
@@ -190,6 +190,29 @@ class PusherJsContract:
             }
         ada.wait_for("watchlist", "offline", ["grace"])
         assert ada.heard("state") == [["connected"]]
+
+    def test_subscription_counts(self, connect, tmp_path):
+        """A.19, A.45"""
+        with Project(tmp_path, PUSHERABLE_SUBSCRIPTION_COUNTS=True).serve("--noreload") as process:
+            first, second = connect("ada", port=process.port), connect("grace", port=process.port)
+            for channel in ("news", "private-desk", "cache-scores"):
+                first.subscribe(channel)
+                first.wait_for(channel, "pusher:subscription_count", {"subscription_count": 1})
+                second.subscribe(channel)
+                for client in (first, second):
+                    client.wait_for(channel, "pusher:subscription_count", {"subscription_count": 2})
+                second.do("disconnect" if channel == "cache-scores" else "unsubscribe", channel)
+                first.wait_for_count(channel, 5 if channel == "cache-scores" else 4)
+            expected = [
+                SUCCEEDED,
+                *(["pusher:subscription_count", {"subscription_count": count}] for count in (1, 2, 1)),
+            ]
+            assert first.heard("news") == first.heard("private-desk") == expected
+            assert first.heard("cache-scores") == [SUCCEEDED, ["pusher:cache_miss", None], *expected[1:]]
+            first.join("presence-room", ADA)
+            first.subscribe("last")
+            assert len(first.heard("presence-room")) == 1
+            first.do("disconnect")
 
     def test_refusals(self, connect, open_pusherjs, server, site, pusher):
         """A.4, A.5, A.23, A.28, A.54, D.3"""

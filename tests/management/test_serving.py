@@ -10,6 +10,8 @@ from pusherable.management import serving
 from pusherable.management.serving import Choices, ProjectServer, explain_mismatch, make_pages, read_origins
 from pusherable.server.addresses import Address
 from pusherable.server.certificates import Certificate
+from pusherable.server.config import App, Limits
+from pusherable.server.hub import Hub
 from pusherable.server.origins import Origins
 from tests.server.conftest import ask
 
@@ -78,6 +80,42 @@ class TestProjectServer:
         for address in ("/push/apps/1/channels", "/apps/1/channels"):
             assert ask(app, "GET", address).status_code == 401
         assert ask(app, "GET", "/push/up").text == "OK"
+
+    @pytest.mark.parametrize(
+        ("limits", "open_files", "capacity"),
+        [
+            ({}, None, None),
+            ({}, 1_048_576, 1_048_476),
+            ({}, 256, 192),
+            ({"capacity": 7}, 1_048_576, 7),
+        ],
+    )
+    def test_what_clients_may_do_is_the_project_s_to_say(self, settings, monkeypatch, limits, open_files, capacity):
+        """A.37, A.45, A.52"""
+        made = []
+        monkeypatch.setattr(serving, "Hub", lambda config, **options: made.append(config) or Hub(config, **options))
+        settings.PUSHERABLE_SUBSCRIPTION_COUNTS = True
+        settings.PUSHERABLE_CLIENT_EVENTS = False
+        settings.PUSHERABLE_AUTHORIZATION_TIMEOUT = 10
+        settings.PUSHERABLE_SERVER_LIMITS = {"connections": 5, **limits}
+        ProjectServer(SERVICE, HERE, Choices(open_files=open_files))
+        [config] = made
+        assert config.apps == (
+            App(
+                id="1",
+                key="key",
+                secret="the secret",
+                has_client_events=False,
+                has_subscription_counts=True,
+                authorization_timeout=10.0,
+            ),
+        )
+        assert config.limits == Limits(connections=5, capacity=capacity)
+
+    def test_a_malformed_limit_is_an_error(self, settings):
+        settings.PUSHERABLE_SERVER_LIMITS = {"connections": 0}
+        with pytest.raises(SettingsError):
+            ProjectServer(SERVICE, HERE, PLAIN)
 
     @pytest.mark.parametrize(("has_tls", "scheme"), [(False, "http"), (True, "https")])
     def test_the_console_has_a_link(self, certificate, has_tls, scheme):

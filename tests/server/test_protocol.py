@@ -9,7 +9,9 @@ from pusherable.server.config import App, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.messages import PING, PONG
 from pusherable.server.protocol import (
+    CloseCode,
     Conversation,
+    ErrorCode,
     Objection,
     Refusal,
     Relay,
@@ -135,6 +137,17 @@ class TestFindApp:
         assert outcome is APP or (isinstance(outcome, Refusal) and 4000 <= outcome.code < 4100)
 
 
+class TestCloseCode:
+    def test_none_but_a_missing_pong_brings_a_client_back_at_once(self):
+        """A.55: whoever is refused each time and comes back at once would do nothing else."""
+        assert [code for code in CloseCode if 4200 <= code < 4300] == [CloseCode.NO_PONG]
+
+    def test_none_is_of_those_that_are_only_said(self):
+        """A.41: after a close with one of them pusher-js never comes back."""
+        assert [code for code in CloseCode if code >= 4300] == []
+        assert [int(code) for code in ErrorCode] == [4301, 4302]
+
+
 class TestReceive:
     @pytest.mark.parametrize("data", [{}, "", None, "{}"])
     def test_a_ping_is_answered(self, conversation, data):
@@ -237,6 +250,12 @@ class TestChannelNames:
                 "data": {"type": "InvalidChannel", "error": str(objection), "status": 400},
             },
         ]
+
+    @pytest.mark.parametrize("channel", ["x" * 60_000, f"private-{'x' * 60_000}", f"#server-to-user-{'x' * 60_000}"])
+    def test_a_name_too_long_to_be_quoted_is_not_sent_back(self, conversation, channel):
+        [reply] = objection_to(conversation, subscribe(channel)).replies
+        assert json.loads(reply.text)["event"] == "pusher:error"
+        assert len(reply.text) < 400
 
     def test_a_cache_channel_is_public(self, conversation):
         """A.24, A.44"""
