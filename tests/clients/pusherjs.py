@@ -56,8 +56,17 @@ class PusherJsContract:
     def connect(self, open_pusherjs, server, site):
         """Open one for a user, and wait until it is connected."""
 
-        def connect(user: str = "ada", *, port: int = server.port, watchlist: str = "") -> PusherJs:
-            options = {"key": KEY, "port": port, "site": site.url, "user": user, "watchlist": watchlist}
+        def connect(
+            user: str = "ada", *, port: int = server.port, watchlist: str = "", activity_timeout: int = 120_000
+        ) -> PusherJs:
+            options = {
+                "key": KEY,
+                "port": port,
+                "site": site.url,
+                "user": user,
+                "watchlist": watchlist,
+                "activityTimeout": activity_timeout,
+            }
             opened = open_pusherjs(options)
             opened.wait_for("state", "connected")
             return opened
@@ -94,6 +103,13 @@ class PusherJsContract:
         assert heard_on(one, "a-later-one") == []
         assert ["for-the-other", {}] not in one.heard("news")
         assert one.heard("error") == other.heard("error") == []
+
+    def test_a_silent_connection_is_kept(self, connect):
+        """A.13, A.16: pusher-js asks whether the server is there, and stays for the answer."""
+        client = connect(activity_timeout=100)
+        client.wait_for_count("pong", 3)
+        assert client.heard("pong")[:3] == [[None], [None], [None]]
+        assert client.heard("state") == [["connected"]]
 
     def test_private_channels_and_client_events(self, connect, heard_on):
         """A.25, A.37, A.38"""

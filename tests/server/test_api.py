@@ -410,6 +410,7 @@ class TestUnknownAddresses:
         ],
     )
     def test_are_not_found(self, api, method, path):
+        """B.11"""
         assert answer(api.http(method, path)) == (404, "404 NOT FOUND\n")
 
 

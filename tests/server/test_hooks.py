@@ -248,7 +248,7 @@ class TestWebhooks:
         return Receiver()
 
     def test_what_happens_together_is_one_signed_request(self, receiver):
-        """C.1, C.2"""
+        """C.1, C.2, C.9"""
         receiver.tell(Occupied("1", "a"), Occupied("1", "é"))
         receiver.webhooks.run()
         [(_, body, headers)] = receiver.requests

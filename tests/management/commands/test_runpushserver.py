@@ -392,15 +392,17 @@ class TestServer:
 
     def test_a_client_that_shows_no_signature_in_time_is_sent_away(self, project):
         """A.52"""
-        with running_server("--noreload", **with_settings(project, PUSHERABLE_AUTHORIZATION_TIMEOUT=0.5)) as server:
-            with connect(f"ws://{server.address}/app/test-key") as client:
-                assert json.loads(client.recv(timeout=30))["event"] == "pusher:connection_established"
-                reason = "Connection not authorized within timeout"
-                assert json.loads(client.recv(timeout=30)) == {
-                    "event": "pusher:error",
-                    "data": {"code": 4009, "message": reason},
-                }
-                assert closing_of(client) == Close(4009, reason)
+        with (
+            running_server("--noreload", **with_settings(project, PUSHERABLE_AUTHORIZATION_TIMEOUT=0.5)) as server,
+            connect(f"ws://{server.address}/app/test-key") as client,
+        ):
+            assert json.loads(client.recv(timeout=30))["event"] == "pusher:connection_established"
+            reason = "Connection not authorized within timeout"
+            assert json.loads(client.recv(timeout=30)) == {
+                "event": "pusher:error",
+                "data": {"code": 4009, "message": reason},
+            }
+            assert closing_of(client) == Close(4009, reason)
 
     def test_with_a_path_everything_is_below_it_and_django_s_api_at_the_root_too(self):
         with running_server("--noreload", "--path", "push/", "--metrics") as server:
