@@ -1,5 +1,6 @@
 """Where the project and the server meet: settings become a ``ServerConfig``, Django the rest of its pages."""
 
+import asyncio
 import logging
 import socket
 import time
@@ -34,8 +35,9 @@ from pusherable.server.viewers import Feed
 
 logger = logging.getLogger("django.server")
 
-# Seconds in which a stop sends what still waits, to each of the two that may have something.
+# Seconds in which a stop sends what still waits: to Django's receivers, and to the URL of the webhooks.
 _PATIENCE: Final = 0.4
+_WEBHOOK_PATIENCE: Final = 0.8
 # For modules, databases, the HTTP API, and those who are just told that there is no room.
 _FILES_OF_OURS: Final = 100
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -102,6 +104,7 @@ class ProjectServer:
             openings=openings,
             certificate=choices.certificate,
             on_stop=feed.close,
+            on_departure=self._tell_departures if self._webhooks else None,
         )
         #: What answers HTTP.
         self.app = self._server.config.app
@@ -125,6 +128,11 @@ class ProjectServer:
     def request_stop(self) -> None:
         """Stop within about a second, from whatever thread; clients are told to come back."""
         self._server.request_stop()
+
+    async def _tell_departures(self) -> None:
+        """Send the last webhooks while the project's pages still answer: one of them may be who they are for."""
+        assert self._webhooks is not None
+        await asyncio.to_thread(self._webhooks.stop, timeout=_WEBHOOK_PATIENCE)
 
     def _make_webhooks(self, app: App) -> Webhooks | None:
         url = settings.webhook_url

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
@@ -134,7 +134,8 @@ class WebSocketListener(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Tell the client to come back; pusher-js does so after a second (protocol A.56)."""
-        self.close(CloseCode.GOING_AWAY, "The server is restarting")
+        if not self._is_closing:
+            self.close(CloseCode.GOING_AWAY, "The server is restarting")
         self._set_timer(self.hub.config.shutdown_timeout, self._transport.abort)
 
     def deliver(self, message: Message) -> None:
@@ -270,7 +271,8 @@ class PushServer(uvicorn.Server):
     """A uvicorn server with WebSockets for ``hub`` and HTTP for ``app``; it is given its sockets when it runs.
 
     It counts what comes in ``traffic``, fills ``openings`` where somebody wants them, speaks TLS by a
-    ``certificate``, and calls ``on_stop`` in its own thread before it waits for anybody to leave.
+    ``certificate``, and calls ``on_stop`` in its own thread before it waits for anybody to leave. With an
+    ``on_departure`` it lets the WebSockets go first, and answers HTTP until that is done.
     """
 
     def __init__(
@@ -282,8 +284,10 @@ class PushServer(uvicorn.Server):
         openings: Openings | None = None,
         certificate: Certificate | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        on_departure: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._on_stop = on_stop
+        self._on_departure = on_departure
         self._hub = hub
         super().__init__(
             uvicorn.Config(
@@ -314,6 +318,11 @@ class PushServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
+        if self._on_departure is not None:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, WebSocketListener):
+                    connection.shutdown()
+            await self._on_departure()
         await super().shutdown(sockets)
 
     def request_stop(self) -> None:

@@ -27,6 +27,7 @@ from pusherable.server.facts import (
     Refused,
     Subscribed,
     Unsubscribed,
+    Vacated,
 )
 from pusherable.server.listener import Traffic, WebSocketListener
 from pusherable.server.openings import Openings
@@ -516,6 +517,24 @@ class TestShutdown:
         server = serve(on_stop=lambda: threads.append(threading.current_thread()))
         server.stop()
         assert threads == [server._thread]
+
+    def test_http_is_answered_until_the_departures_are_told(self):
+        """Whoever is told of them may be one of the server's own pages."""
+        answers = []
+
+        async def ask() -> None:
+            reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
+            writer.write(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answers.append((list(map(type, server.facts[-2:])), (await reader.read())[:12]))
+            writer.close()
+
+        with threaded_server(ServerConfig(apps=(APP,)), on_departure=ask) as server, server.connect() as client:
+            client.recv()
+            client.send(SUBSCRIBE)
+            client.recv()
+            server.stop()
+            assert closing_of(client) == Close(1001, "The server is restarting")
+        assert answers == [([Vacated, Disconnected], b"HTTP/1.1 404")]
 
     def test_clients_that_do_not_answer_hold_nothing_up(self, serve):
         server = serve(shutdown_timeout=0.05)

@@ -61,6 +61,14 @@ from django.http import JsonResponse
 
 urlpatterns += [path("browser", lambda request: JsonResponse(settings.browser))]
 """
+WEBHOOK_PAGE = """
+def take(request):
+    with open({!r}, "a") as told:
+        print(request.body.decode(), file=told)
+    return HttpResponse()
+
+urlpatterns += [path("webhooks", take)]
+"""
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"channel":"post_1"}}'
 
 
@@ -428,6 +436,32 @@ class TestServer:
                 headers["X-Pusher-Key"], headers["X-Pusher-Signature"], body
             )
             assert webhook["events"] == [{"name": "channel_occupied", "channel": "post_1"}]
+
+    def test_those_who_leave_because_it_stops_are_told_of(self, project, subscribed):
+        """C.4"""
+        with (
+            receiving_webhooks() as receiver,
+            running_server("--noreload", **with_settings(project, PUSHERABLE_WEBHOOK_URL=receiver.url)) as server,
+        ):
+            subscribed(server, "test-key")
+            receiver.wait()
+            assert server.stop() == 0
+            _, body = receiver.wait()
+        assert json.loads(body)["events"] == [{"name": "channel_vacated", "channel": "post_1"}]
+
+    def test_a_page_of_the_project_itself_is_told_of_those_too(self, project, subscribed):
+        told = project["cwd"] / "told"
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        settings = with_settings(project, PUSHERABLE_WEBHOOK_URL=f"http://{address}/webhooks")
+        (project["cwd"] / "urls.py").write_text(URLS + WEBHOOK_PAGE.format(str(told)))
+        with running_server("--noreload", "--allrequests", address=address, **settings) as server:
+            subscribed(server, "test-key")
+            server.wait_for("POST /webhooks")
+            assert server.stop() == 0
+        assert "not sent" not in server.output
+        names = [event["name"] for line in told.read_text().splitlines() for event in json.loads(line)["events"]]
+        assert names == ["channel_occupied", "channel_vacated"]
 
     def test_a_half_open_request_holds_up_nobody(self, subscribed):
         with (
