@@ -1,6 +1,6 @@
 """What happens at the server, one line of text each, for people who watch it."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pusherable.server.facts import (
     Broadcast,
@@ -20,6 +20,9 @@ from pusherable.server.facts import (
     Unsubscribed,
     Vacated,
 )
+
+# Characters of an event's data in its line; the console shows all of it.
+_MAX_DATA: Final = 300
 
 Tone = Literal["wrong", "arrival", "departure", "event", "note"]
 
@@ -67,15 +70,15 @@ def _write(fact: Fact) -> str:
         case Vacated(_, channel):
             return f"{channel} is vacated"
         case Broadcast(_, channel, event, data, receivers):
-            return f"{event} on {channel} to {receivers} {'client' if receivers == 1 else 'clients'}: {data}"
+            return f"{event} on {channel} to {receivers} {'client' if receivers == 1 else 'clients'}: {_cut(data)}"
         case MemberAdded(_, channel, user_id):
             return f"{user_id} came to {channel}"
         case MemberRemoved(_, channel, user_id):
             return f"{user_id} left {channel}"
         case ClientEvent(_, channel, event, data, socket_id):
-            return f"{socket_id} sent {event} on {channel}: {data}"
+            return f"{socket_id} sent {event} on {channel}: {_cut(data)}"
         case CacheMissed(_, channel):
-            return f"{channel} has no event to remember"
+            return f"{channel} remembers no event"
         case CountChanged(_, channel, count):
             return f"{channel} has {count} {'subscriber' if count == 1 else 'subscribers'}"
         case SignedIn(_, socket_id, user_id):
@@ -84,3 +87,7 @@ def _write(fact: Fact) -> str:
             return f"{socket_id or 'A client'} was sent away ({code:d}): {reason}"
         case _:
             return f"{fact.socket_id} was told: {fact.reason}"
+
+
+def _cut(data: str) -> str:
+    return data if len(data) <= _MAX_DATA else f"{data[:_MAX_DATA]}… ({len(data):,} characters)"

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pusherable.channels import ChannelKind
 from pusherable.server.config import App, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.messages import PING, PONG
@@ -327,6 +328,14 @@ class TestPrivateChannels:
                 "data": {"type": "AuthError", "error": message, "status": 401},
             },
         ]
+
+    @pytest.mark.parametrize("kind", [kind for kind in ChannelKind if kind.needs_authorization])
+    def test_no_kind_of_them_is_open_to_everybody(self, conversation, kind):
+        """A.24, A.25, A.29, A.30"""
+        channel = f"{kind.prefix}x"
+        for fields in ({}, {"auth": auth_for("private-y")}, {"channel_data": '{"user_id":"1"}'}):
+            objection = objection_to(conversation, subscribe(channel, **fields))
+            assert json.loads(objection.replies[0].text)["data"]["code"] is None
 
     def test_the_signature_of_another_connection_is_not_enough(self, config):
         other = Conversation(APP, "9.9", config)

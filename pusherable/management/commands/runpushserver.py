@@ -201,7 +201,7 @@ class Command(BaseCommand):
         limit: FileLimit | None = options["file_limit"]
         if options["verbosity"] < 1 or self._server is None:
             return ""
-        text = f"Debug console, once: {self._server.console_link}\n"
+        text = f"Debug console, by a link that works once: {self._server.console_link}\n"
         if limit is None:
             return text
         raised = f", raised from {limit.before}" if limit.before != limit.now else ""

@@ -274,7 +274,7 @@ class TestArguments:
         call_command("runpushserver", "127.0.0.1:0", use_reloader=False)
         printed = capsys.readouterr().out.splitlines()
         assert [text for text in printed if text.startswith("Room for")] == ([line] if line else [])
-        assert any(text.startswith("Debug console, once: http://127.0.0.1:") for text in printed)
+        assert any(text.startswith("Debug console, by a link that works once: http://127.0.0.1:") for text in printed)
         call_command("runpushserver", "127.0.0.1:0", use_reloader=False, verbosity=0)
         assert not any(text.startswith(("Room for", "Debug console")) for text in capsys.readouterr().out.splitlines())
 
