@@ -94,12 +94,13 @@ class ProjectServer:
         self._console = Console(hub, feed, key=choices.console_key)
         api = create_api(hub)
         answer_without_prefix(api, choices.path)
+        signed = list(api.routes)
         api.add_middleware(CountedRequests, count=metrics.count_request)
         api.router.routes += self._console.routes()
         api.router.routes += monitoring_routes(metrics, hub, traffic, webhooks=self._webhooks, audience=audience)
         self._server = PushServer(
             hub,
-            api if pages is None else ApiFirst(api, pages),
+            api if pages is None else ApiFirst(api, pages, signed=signed),
             traffic=traffic,
             openings=openings,
             certificate=choices.certificate,

@@ -164,7 +164,7 @@ def _subject_of(fact: Fact) -> str:
         case CountChanged(_, _, count):
             return str(count)
         case _:
-            return getattr(fact, "user_id", None) or getattr(fact, "socket_id", "")
+            return str(getattr(fact, "user_id", None) or getattr(fact, "socket_id", ""))
 
 
 def _describe_connection(connection: Connection) -> dict[str, Any]:

@@ -59,8 +59,10 @@ class TestProjectServer:
 
     def test_pages_answer_everything_else(self):
         app = ProjectServer(SERVICE, HERE, PLAIN, pages=own_application).app
-        assert ask(app, "GET", "/apps/1/channels").status_code == 401
-        assert ask(app, "GET", "/").text == "the project's own"
+        assert ask(app, "GET", "/apps/1/channels?auth_key=key").status_code == 401
+        assert ask(app, "GET", "/up").text == "OK"
+        for address in ("/", "/apps/1/channels", "/users/7/terminate_connections"):
+            assert ask(app, "POST", address).text == "the project's own"
 
     def test_it_is_up_and_counts_its_answers(self):
         app = ProjectServer(SERVICE, HERE, Choices(has_public_metrics=True)).app
