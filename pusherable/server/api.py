@@ -54,8 +54,10 @@ class Api:
         app, body = await self._verify(request)
         batch = read_object(body).get("batch")
         limit = self._limits.events_per_batch
-        if not isinstance(batch, list) or not 1 <= len(batch) <= limit:
-            raise ApiError(400, f"Expected batch parameter to be an array of 1 to {limit} events")
+        if not isinstance(batch, list) or not batch:
+            raise ApiError(400, "Expected batch parameter to be an array of events that is not empty")
+        if len(batch) > limit:
+            raise ApiError(400, f"Batch too large ({len(batch)} > {limit})")
         publications = [read_publication(item, self._limits, is_in_batch=True) for item in batch]
         for publication in publications:
             self._publish(app, publication)
