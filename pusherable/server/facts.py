@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Connected:
+    """``protocol`` is the version that the client named, ``None`` if it named none (protocol A.3)."""
+
     app_id: str
     socket_id: str
+    protocol: str | None = "7"
 
 
 @dataclass(frozen=True, slots=True)

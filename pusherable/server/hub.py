@@ -57,7 +57,7 @@ class Hub:
             for app in config.apps
         }
 
-    def connect(self, app: App, client: Client) -> Connection:
+    def connect(self, app: App, client: Client, *, protocol: str | None = "7") -> Connection:
         """Take in a client under a new socket id; raises ``Refusal`` where the app or the server is full."""
         tenant, limits = self._tenants[app.id], self.config.limits
         connections = tenant.connections
@@ -70,7 +70,7 @@ class Hub:
         connections[connection.socket_id] = connection
         if app.authorization_timeout is not None:
             tenant.strangers[connection] = self._clock() + app.authorization_timeout
-        self.tell(facts.Connected(app.id, connection.socket_id))
+        self.tell(facts.Connected(app.id, connection.socket_id, protocol))
         return connection
 
     def disconnect(self, connection: Connection) -> None:

@@ -57,6 +57,8 @@ def describe(fact: Fact) -> str:
 
 def _write(fact: Fact) -> str:
     match fact:
+        case Connected(_, socket_id, None):
+            return f"{socket_id} connected, naming no protocol: it is taken for 7"
         case Connected(_, socket_id):
             return f"{socket_id} connected"
         case Disconnected(_, socket_id):

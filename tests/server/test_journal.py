@@ -21,6 +21,7 @@ from pusherable.server.journal import describe, is_essential, tone_of
 
 LINES = [
     (Connected("1", "1.2"), "1.2 connected"),
+    (Connected("1", "1.2", None), "1.2 connected, naming no protocol: it is taken for 7"),
     (Disconnected("1", "1.2"), "1.2 disconnected"),
     (Subscribed("1", "1.2", "a"), "1.2 subscribed to a"),
     (Subscribed("1", "1.2", "presence-a", "7"), "1.2 subscribed to presence-a as 7"),

@@ -82,18 +82,23 @@ class TestFindApp:
     )
     def test_a_client_that_is_understood_finds_its_app(self, config, query):
         """A.1"""
-        assert find_app(f"/app/key?{query}", config) is APP
+        assert find_app(f"/app/key?{query}", config)[0] is APP
 
     def test_no_query_at_all_finds_the_app(self, config):
-        assert find_app("/app/key", config) is APP
+        assert find_app("/app/key", config) == (APP, None)
+
+    @pytest.mark.parametrize(("query", "version"), [("protocol=6", "6"), ("protocol=7&protocol=4", "7"), ("x", None)])
+    def test_the_version_that_it_names_is_told(self, config, query, version):
+        """A.3"""
+        assert find_app(f"/app/key?{query}", config) == (APP, version)
 
     def test_an_escaped_key_finds_its_app(self):
         app = App(id="1", key="a b", secret="s")
-        assert find_app("/app/a%20b", ServerConfig(apps=(app,))) is app
+        assert find_app("/app/a%20b", ServerConfig(apps=(app,))) == (app, None)
 
     def test_a_path_prefix_is_expected_where_configured(self):
         config = ServerConfig(apps=(APP,), path="/push")
-        assert find_app("/push/app/key", config) is APP
+        assert find_app("/push/app/key", config) == (APP, None)
         with pytest.raises(Refusal) as caught:
             find_app("/app/key", config)
         assert caught.value.code == 4005
@@ -135,7 +140,7 @@ class TestFindApp:
     @given(st.text())
     def test_any_target_finds_an_app_or_is_refused(self, target):
         outcome = outcome_of(lambda: find_app(target, ServerConfig(apps=(APP,))))
-        assert outcome is APP or (isinstance(outcome, Refusal) and 4000 <= outcome.code < 4100)
+        assert outcome == (APP, None) or (isinstance(outcome, Refusal) and 4000 <= outcome.code < 4100)
 
 
 class TestCloseCode:
