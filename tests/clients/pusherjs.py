@@ -1,5 +1,6 @@
 """What pusher-js has to live through wherever it runs; a test module says how to open one, and inherits the rest."""
 
+import time
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -280,6 +281,10 @@ class PusherJsContract:
             client.sign_in()
             socket_id = client.do("socketId")
             project.change(process)
+            began = time.monotonic()
+            client.wait_for_count("state", 3)
+            # About a second, and what the project takes to load. A door that had been closed meanwhile would cost 15.
+            assert time.monotonic() - began < 13
             for source in ("presence-room", "news", "private-desk"):
                 client.wait_for_count(source, 2)
             client.wait_for_count("user", 4)
