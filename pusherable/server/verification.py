@@ -41,13 +41,14 @@ class Verifier:
             raise ApiError(401, f"The app {app.id} has no key {parameters['auth_key']}")
         if parameters["auth_version"] != "1.0":
             raise ApiError(401, f"Version {parameters['auth_version']} of signatures is unknown, 1.0 is known")
-        body = await _read_body(request, self._config)
-        if body and not same_text(parameters.get("body_md5", ""), body_md5(body)):
-            raise ApiError(401, "body_md5 is missing, or is not the MD5 of the body")
+        # Before the body: strangers are not to fill our memory with theirs. What is signed is its digest.
         self._verify_signature(request, app)
         self._verify_timestamp(parameters["auth_timestamp"])
         if not app.is_enabled:
             raise ApiError(403, "The app is disabled")
+        body = await _read_body(request, self._config)
+        if body and not same_text(parameters.get("body_md5", ""), body_md5(body)):
+            raise ApiError(401, "body_md5 is missing, or is not the MD5 of the body")
         return app, body
 
     def _verify_signature(self, request: Request, app: App) -> None:

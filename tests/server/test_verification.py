@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from functools import partial
 
 import pytest
@@ -162,10 +163,21 @@ class TestHugeRequests:
         assert answer(response) == (413, "The request is larger than 100 bytes\n")
 
 
+    def test_a_stranger_s_body_is_not_read_at_all(self, api):
+        async def receive():
+            raise AssertionError("The body was asked for.")
+
+        parameters = request_parameters("POST", "/apps/1/events", key=APP.key, secret="another", timestamp=NOW)
+        response = api.http("POST", "/apps/1/events", params=parameters, receive=receive)
+        assert (response.status_code, response.text[:18]) == (401, "Invalid signature:")
+
+
 class TestIncompleteRequests:
     def ask(self, receive, **config):
         hub = Hub(ServerConfig(apps=(APP,), **config))
-        parameters = request_parameters("POST", "/apps/1/events", key=APP.key, secret=APP.secret, timestamp=NOW)
+        parameters = request_parameters(
+            "POST", "/apps/1/events", key=APP.key, secret=APP.secret, timestamp=int(time.time())
+        )
         return answer(ask(create_api(hub), "POST", "/apps/1/events", params=parameters, receive=receive))
 
     def test_a_client_that_goes_away_is_no_fault_of_ours(self):
