@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -22,6 +22,7 @@ from pusherable.server.facts import Refused
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message, error, quote
 from pusherable.server.openings import Opening, Openings
+from pusherable.server.outbox import Outbox
 from pusherable.server.protocol import CloseCode, Refusal
 from pusherable.server.sessions import Session
 
@@ -29,6 +30,9 @@ logger = logging.getLogger("pusherable.server")
 
 # Bytes of a close frame's reason (RFC 6455, 5.5).
 _MAX_REASON: Final = 123
+# Bytes of a request's head, and of what it is read in.
+_MAX_HEAD: Final = 65_536
+_PIECE: Final = 16_384
 # Whole seconds for requests in progress when the server stops.
 _GRACE: Final = 1
 
@@ -40,7 +44,7 @@ class Traffic:
     received: int = 0
 
 
-class HttpListener(H11Protocol):
+class HttpListener(HttpToolsProtocol):
     """uvicorn's HTTP connection, cut off if it does not get as far as a request, or as the next one."""
 
     hub: ClassVar[Hub]
@@ -52,6 +56,7 @@ class HttpListener(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._unread = 0
         self._stuck_after: object = None
         self._await_request()
 
@@ -59,9 +64,37 @@ class HttpListener(H11Protocol):
         self._deadline.cancel()
         super().connection_lost(exc)
 
-    def handle_websocket_upgrade(self, event: Any) -> None:
+    def data_received(self, data: bytes) -> None:
+        # The parser would keep a head, or what follows a body, of any length.
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            self._unread += len(piece)
+            super().data_received(piece)
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            if self._unread > _MAX_HEAD:
+                self.send_400_response("The head of the request is too large.")
+                return
+
+    def on_headers_complete(self) -> None:
+        self._unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unread = 0
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        if self.parser.get_http_version() != "1.1":
+            # RFC 6455, 4.1.
+            self.send_400_response("A WebSocket takes HTTP/1.1.")
+            return
         self._deadline.cancel()
-        super().handle_websocket_upgrade(event)
+        super().handle_websocket_upgrade()
 
     def _await_request(self) -> None:
         self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)
@@ -79,8 +112,23 @@ class HttpListener(H11Protocol):
 class WebSocketListener(asyncio.Protocol):
     """One WebSocket connection; uvicorn makes one for every upgrade, of the class that ``bound_to`` gives."""
 
+    # An idle connection costs mostly what is in here.
+    __slots__ = (
+        "_all",
+        "_fragments",
+        "_is_closing",
+        "_is_text",
+        "_loop",
+        "_quiet_since",
+        "_session",
+        "_timer",
+        "_transport",
+        "_websocket",
+    )
+
     hub: ClassVar[Hub]
     traffic: ClassVar[Traffic]
+    outbox: ClassVar[Outbox]
     openings: ClassVar[Openings | None]
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
@@ -88,7 +136,6 @@ class WebSocketListener(asyncio.Protocol):
         self._all = cast("set[asyncio.Protocol]", server_state.connections)
         self._loop = asyncio.get_running_loop()
         self._websocket = ServerProtocol(max_size=self.hub.config.limits.frame_size, logger=logger)
-        self._transport: asyncio.Transport
         self._session: Session | None = None
         self._fragments = bytearray()
         self._is_text = True
@@ -98,10 +145,22 @@ class WebSocketListener(asyncio.Protocol):
 
     @classmethod
     def bound_to(
-        cls, hub: Hub, *, traffic: Traffic | None = None, openings: Openings | None = None
+        cls,
+        hub: Hub,
+        *,
+        traffic: Traffic | None = None,
+        openings: Openings | None = None,
+        outbox: Outbox | None = None,
     ) -> "type[WebSocketListener]":
         """The class to give to uvicorn as its ``ws``."""
-        return type(cls.__name__, (cls,), {"hub": hub, "traffic": traffic or Traffic(), "openings": openings})
+        shared = {
+            "hub": hub,
+            "traffic": traffic or Traffic(),
+            "openings": openings,
+            "outbox": outbox or Outbox(),
+            "__slots__": (),
+        }
+        return type(cls.__name__, (cls,), shared)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -125,6 +184,7 @@ class WebSocketListener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.discard(self)
+        self.outbox.forget(self._transport)
         self._end_session()
         self._set_timer()
 
@@ -139,7 +199,11 @@ class WebSocketListener(asyncio.Protocol):
         self._set_timer(self.hub.config.shutdown_timeout, self._transport.abort)
 
     def deliver(self, message: Message) -> None:
-        self._transport.write(message.frame)
+        # As `outbox.post` would, without the call: this is the hot loop of the server.
+        if self.outbox.is_open:
+            self._transport.write(message.frame)
+        else:
+            self.outbox.post(self._transport, message.frame)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Close with ``code``; a client that does not answer in time is cut off."""
@@ -251,10 +315,11 @@ class WebSocketListener(asyncio.Protocol):
             self._set_timer(self.hub.config.close_timeout, self._transport.abort)
         for data in self._websocket.data_to_send():
             if data:
-                self._transport.write(data)
+                self.outbox.write(self._transport, data)
                 continue
             # Not even a broadcast may follow: it would fail for everybody, because of one who left without goodbye.
             self._end_session()
+            self.outbox.release(self._transport)
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             else:

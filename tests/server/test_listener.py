@@ -18,7 +18,7 @@ from websockets.frames import Close
 
 from pusherable.server.certificates import Certificate
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.credentials import User
+from pusherable.server.credentials import Member, User
 from pusherable.server.facts import (
     Broadcast,
     Connected,
@@ -29,11 +29,14 @@ from pusherable.server.facts import (
     Unsubscribed,
     Vacated,
 )
+from pusherable.server.hub import Hub
 from pusherable.server.listener import Traffic, WebSocketListener
 from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
-from pusherable.server.protocol import CloseCode
+from pusherable.server.outbox import Outbox
+from pusherable.server.protocol import CloseCode, Refusal
 from tests.server.conftest import APP
+from tests.server.loops import FakeLoop
 from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
 
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}'
@@ -130,6 +133,8 @@ class TestOpening:
             (upgrade_request("/app/key", Sec_WebSocket_Version="8"), b"400"),
             (upgrade_request("/app/key", Origin="http://a\r\nOrigin: http://b"), b"400"),
             (upgrade_request("/app/key").replace(b"GET", b"POST"), b"405"),
+            (upgrade_request("/app/key").replace(b"HTTP/1.1", b"HTTP/1.0"), b"400"),
+            (upgrade_request("/app/key").replace(b"HTTP/1.1", b"HTTP/2.0"), b"400"),
             (upgrade_request(f"/app/{'k' * 10_000}"), b"414"),
             (upgrade_request("/app/key", **{f"X{number}": "x" for number in range(200)}), b"431"),
         ],
@@ -528,7 +533,13 @@ class TestShutdown:
             answers.append((list(map(type, server.facts[-2:])), (await reader.read())[:12]))
             writer.close()
 
-        with threaded_server(ServerConfig(apps=(APP,)), on_departure=ask) as server, server.connect() as client:
+        with (
+            threaded_server(ServerConfig(apps=(APP,)), on_departure=ask) as server,
+            closing(server.connect_raw()) as page,
+            server.connect() as client,
+        ):
+            page.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_until(page, b"404 NOT FOUND\n")
             client.recv()
             client.send(SUBSCRIBE)
             client.recv()
@@ -553,17 +564,20 @@ class TestShutdown:
 
 
 class RecordingTransport(asyncio.Transport):
-    """A transport that cannot be half closed, as those with TLS cannot."""
+    """A transport that cannot be half closed, as those with TLS cannot; ``loop`` is one that its writes slow down."""
 
-    def __init__(self):
+    def __init__(self, *, loop=None, seconds=0.0):
         super().__init__()
         self.done = []
+        self._slowed_loop = loop or FakeLoop()
+        self._seconds = seconds
 
     def set_write_buffer_limits(self, high=None, low=None):
         self.done.append(("limit", high))
 
     def write(self, data):
         self.done.append(("write", data))
+        self._slowed_loop.now += self._seconds
 
     def can_write_eof(self):
         return False
@@ -612,6 +626,135 @@ class TestWebSocketListener:
 
         assert converse(act) == [("write", b"\x88\x02\x03\xe9")]
 
+    def test_who_is_to_be_closed_again_is_cut_off(self, converse):
+        def act(listener):
+            listener.close(CloseCode.GOING_AWAY)
+            listener.close(CloseCode.INTERNAL_ERROR)
+
+        assert converse(act) == [("write", b"\x88\x02\x03\xe9"), ("close",)]
+
+
+class Audience:
+    """Some clients of one hub, and what each of them is sent; ``seconds`` is what every write takes."""
+
+    SIZE = 4
+
+    def __init__(self, seconds):
+        self._loop = FakeLoop()
+        self._hub = Hub(ServerConfig(apps=(APP,)), clock=lambda: 0.0)
+        listener = WebSocketListener.bound_to(self._hub, outbox=Outbox(self._loop))
+        self._transports = [RecordingTransport(loop=self._loop, seconds=seconds) for _ in range(self.SIZE)]
+        self._listeners = [listener(uvicorn.Config(app=None), ServerState(), {}) for _ in range(self.SIZE)]
+        for each, transport in zip(self._listeners, self._transports, strict=True):
+            each.connection_made(transport)
+            each.data_received(upgrade_request("/app/key"))
+            # It names the socket id, which is random.
+            transport.done.clear()
+        self._connections = self._hub.connections(APP)
+        self._gone = set()
+        for which in range(self.SIZE):
+            self._subscribe(which, "a")
+        self._loop.advance()
+
+    def take(self, step, which, channel):
+        """Take one step; what cannot be done any more is not."""
+        if step == "publish":
+            excluded = self._connections[which].socket_id if which else None
+            self._hub.publish(APP, channels=[channel, "a"], name="e", data=str(len(channel)), socket_id=excluded)
+        elif step == "wait":
+            self._loop.advance(0.003 * which)
+        elif which not in self._gone:
+            self._gone |= {which} & ({which} if step in ("leave", "break off", "stop", "terminate") else set())
+            getattr(self, f"_{step.replace(' ', '_')}")(which, channel)
+
+    def streams(self):
+        """All that each has been sent, and what else was done, in order."""
+        self._loop.advance(1.0)
+        return [self._join(transport.done) for transport in self._transports]
+
+    def close(self):
+        for each in self._listeners:
+            each.connection_lost(None)
+
+    def _subscribe(self, which, channel):
+        connection = self._connections[which]
+        if channel not in connection.channels:
+            self._hub.subscribe(connection, channel, Member(str(which)) if channel.startswith("presence-") else None)
+
+    def _unsubscribe(self, which, channel):
+        self._say(which, {"event": "pusher:unsubscribe", "data": {"channel": channel}})
+
+    def _send(self, which, channel):
+        self._say(which, {"event": "client-e", "channel": channel, "data": which})
+
+    def _ping(self, which, channel):
+        self._say(which, {"event": "pusher:ping", "data": {}})
+        self._listeners[which].data_received(client_frame(b"?", opcode=9))
+
+    def _leave(self, which, channel):
+        self._listeners[which].data_received(client_frame(struct.pack("!H", 1000), opcode=8))
+
+    def _stop(self, which, channel):
+        self._listeners[which].eof_received()
+
+    def _break_off(self, which, channel):
+        self._listeners[which].connection_lost(None)
+
+    def _terminate(self, which, channel):
+        self._listeners[which].dismiss(Refusal("Go", code=CloseCode.UNAUTHORIZED))
+
+    def _say(self, which, message):
+        self._listeners[which].data_received(client_frame(json.dumps(message).encode()))
+
+    @staticmethod
+    def _join(done):
+        joined = []
+        for kind, *data in done:
+            if joined and kind == joined[-1][0] == "write":
+                joined[-1] = ("write", joined[-1][1] + data[0])
+            else:
+                joined.append((kind, *data))
+        return joined
+
+
+class TestOrder:
+    STEPS = ("subscribe", "unsubscribe", "publish", "send", "ping", "wait")
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(STEPS * 3 + ("publish",) * 6 + ("leave", "stop", "terminate")),
+                st.integers(0, Audience.SIZE - 1),
+                st.sampled_from(["a", "cache-b", "presence-c", "private-d"]),
+            ),
+            max_size=60,
+        )
+    )
+    def test_a_server_in_a_hurry_sends_every_client_what_an_idle_one_would(self, steps):
+        """A.19, A.21: nothing overtakes anything, nothing comes after an end."""
+
+        async def converse(seconds):
+            audience = Audience(seconds)
+            for step in steps:
+                audience.take(*step)
+            streams = audience.streams()
+            audience.close()
+            return streams
+
+        assert asyncio.run(converse(0.002)) == asyncio.run(converse(0.0))
+
+    def test_who_has_broken_off_is_not_written_to(self):
+        async def converse():
+            audience = Audience(0.005)
+            for step in ("publish", "break off"):
+                audience.take(step, 0, "a")
+            return audience.streams()[0]
+
+        [(_, data)] = asyncio.run(converse())
+        assert data.count(b"subscription_succeeded") == 1
+        assert b'"event":"e"' not in data
+
 
 class TestHttp:
     @pytest.mark.parametrize(
@@ -651,6 +794,71 @@ class TestHttp:
             # By the time that the other one is cut off, this one's time is over too.
             assert read_to_end(other) == b""
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            read_until(client, b"404 NOT FOUND\n")
+
+    def test_requests_right_behind_each_other_are_all_answered(self, server):
+        with closing(server.connect_raw()) as client:
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n" * 3 + b"GET /x HTTP/1.0\r\n\r\n")
+            assert read_to_end(client).count(b"HTTP/1.1 404 ") == 4
+
+    def test_an_upgrade_to_something_else_is_a_request_like_others(self, server):
+        with closing(server.connect_raw()) as client:
+            client.sendall(upgrade_request("/app/key", Upgrade="h2c"))
+            assert read_until(client, b"404 NOT FOUND\n").startswith(b"HTTP/1.1 404 ")
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+            b"Content-Length: 4\r\nContent-Length: 5",
+            b"Content-Length: +4",
+            b"Content-Length : 4",
+            b"Content-Length: 4, 4",
+            b"Transfer-Encoding: xchunked",
+            b"Transfer-Encoding: chunked, identity",
+            b"X: x\r\n Content-Length: 4",
+            b"X: x\rContent-Length: 4",
+            b"X: x\0",
+        ],
+    )
+    def test_a_request_whose_end_two_servers_might_see_in_two_places_is_refused(self, server, lines):
+        with closing(server.connect_raw()) as client:
+            second = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
+            client.sendall(b"POST /first HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n0\r\n\r\n" + second)
+            received = read_to_end(client)
+        assert received.startswith(b"HTTP/1.1 400 ")
+        assert received.count(b"HTTP/1.1 ") == 1
+
+    @pytest.mark.parametrize(
+        ("start", "more"),
+        [
+            (b"GET /", b"x"),
+            (b"GET / HTTP/1.1\r\nX: ", b"x"),
+            (b"GET / HTTP/1.1\r\n", b"X: x\r\n"),
+            (b"", b"\r\n"),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x"),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: x\r\n"),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x"),
+        ],
+        ids=["target", "header", "headers", "lines", "chunk extension", "trailers", "trailer"],
+    )
+    def test_what_comes_without_an_end_is_cut_off_at_64_kib(self, server, start, more):
+        with closing(server.connect_raw()) as client:
+            sent = 0
+            with suppress(ConnectionError):
+                client.sendall(start)
+                while sent < 20_000_000:
+                    client.sendall(more * (10_000 // len(more)))
+                    sent += 10_000
+            read_to_end(client)
+        assert sent < 20_000_000
+
+    def test_a_body_of_many_small_parts_is_read(self, server):
+        head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with closing(server.connect_raw()) as client:
+            client.sendall(head + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+            read_until(client, b"404 NOT FOUND\n")
+            client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
             read_until(client, b"404 NOT FOUND\n")
 
 
@@ -712,7 +920,7 @@ class TestHostileClients:
             head = f"POST /apps/1/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             with suppress(ConnectionError):
                 hostile.sendall(head.encode() + body)
-            assert read_to_end(hostile).split(b" ")[1] == b"413"
+            assert read_to_end(hostile).split(b" ")[1] == b"401"
         with server.connect() as client:
             assert receive(client)["event"] == "pusher:connection_established"
 
