@@ -190,8 +190,10 @@ def explain_mismatch(service: Service, address: Address, choices: Choices) -> st
     """What to tell a developer whose settings lead elsewhere than to this server; nothing if they do not."""
     here, has_tls = address.reachable, choices.certificate is not None
     wanted: dict[str, object] = {}
-    if not is_same_place(service.host, service.port, address) or service.ssl != has_tls:
-        wanted |= {"PUSHER_HOST": here.host, "PUSHER_PORT": here.port, "PUSHER_SSL": has_tls}
+    if not is_same_place(service.host, service.port, address):
+        wanted |= {"PUSHER_HOST": here.host, "PUSHER_PORT": here.port}
+    if service.ssl != has_tls:
+        wanted |= {"PUSHER_SSL": has_tls}
     if settings.browser.get("wsPath", "") != choices.path:
         wanted |= {"PUSHER_PUBLIC_PATH": choices.path}
     if not wanted:

@@ -218,18 +218,21 @@ class TestExplainMismatch:
         assert explain_mismatch(replace(SERVICE, host=host), address, PLAIN) == ""
 
     @pytest.mark.parametrize(
-        ("changes", "there"),
+        ("changes", "there", "advice"),
         [
-            ({"port": 9001}, "http://127.0.0.1:9001"),
-            ({"host": "::2"}, "http://[::2]:8001"),
-            ({"host": "api-eu.pusher.com", "port": 443, "ssl": True}, "https://api-eu.pusher.com:443"),
-            ({"ssl": True}, "https://127.0.0.1:8001"),
+            ({"port": 9001}, "http://127.0.0.1:9001", "PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = 8001"),
+            ({"host": "::2"}, "http://[::2]:8001", "PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = 8001"),
+            (
+                {"host": "api-eu.pusher.com", "port": 443, "ssl": True},
+                "https://api-eu.pusher.com:443",
+                "PUSHER_HOST = '127.0.0.1', PUSHER_PORT = 8001 and PUSHER_SSL = False",
+            ),
+            ({"ssl": True}, "https://127.0.0.1:8001", "PUSHER_SSL = False"),
         ],
     )
-    def test_settings_that_publish_elsewhere_are_explained(self, changes, there):
+    def test_settings_that_publish_elsewhere_are_explained(self, changes, there, advice):
         assert explain_mismatch(replace(SERVICE, **changes), Address("0.0.0.0", 8001), PLAIN) == (
-            f"Your settings lead to {there}, not to this server. To use this one, "
-            "set PUSHER_HOST = '127.0.0.1', PUSHER_PORT = 8001 and PUSHER_SSL = False."
+            f"Your settings lead to {there}, not to this server. To use this one, set {advice}."
         )
 
     def test_a_path_that_pages_do_not_know_is_explained(self, settings):
@@ -242,7 +245,7 @@ class TestExplainMismatch:
 
     def test_tls_that_django_does_not_know_of_is_explained(self, certificate):
         choices = Choices(certificate=Certificate(certificate.cert, certificate.key))
-        assert explain_mismatch(SERVICE, HERE, choices).endswith("and PUSHER_SSL = True.")
+        assert explain_mismatch(SERVICE, HERE, choices).endswith("To use this one, set PUSHER_SSL = True.")
         assert explain_mismatch(replace(SERVICE, ssl=True), HERE, choices) == ""
 
     def test_the_secret_is_not_told(self):

@@ -325,7 +325,7 @@ class TestServer:
             line = server.wait_for("Your settings lead to")
         assert line == (
             "Your settings lead to http://127.0.0.1:8001, not to this server. To use this one, "
-            f"set PUSHER_HOST = '127.0.0.1', PUSHER_PORT = {server.port} and PUSHER_SSL = False."
+            f"set PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = {server.port}."
         )
 
     def test_every_happening_is_a_line_when_asked_for(self, subscribed):
