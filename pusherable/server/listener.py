@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -19,6 +18,7 @@ from websockets.server import ServerProtocol
 
 from pusherable.server.certificates import Certificate
 from pusherable.server.facts import Refused
+from pusherable.server.http_listener import HttpListener
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message, error, quote
 from pusherable.server.openings import Opening, Openings
@@ -30,9 +30,6 @@ logger = logging.getLogger("pusherable.server")
 
 # Bytes of a close frame's reason (RFC 6455, 5.5).
 _MAX_REASON: Final = 123
-# Bytes of a request's head, and of what it is read in.
-_MAX_HEAD: Final = 65_536
-_PIECE: Final = 16_384
 # Whole seconds for requests in progress when the server stops.
 _GRACE: Final = 1
 
@@ -42,71 +39,6 @@ class Traffic:
     """How many messages of clients have come so far."""
 
     received: int = 0
-
-
-class HttpListener(HttpToolsProtocol):
-    """uvicorn's HTTP connection, cut off if it does not get as far as a request, or as the next one."""
-
-    hub: ClassVar[Hub]
-
-    @classmethod
-    def bound_to(cls, hub: Hub) -> "type[HttpListener]":
-        """The class to give to uvicorn as its ``http``."""
-        return type(cls.__name__, (cls,), {"hub": hub})
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._unread = 0
-        self._stuck_after: object = None
-        self._await_request()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        # The parser would keep a head, or what follows a body, of any length.
-        for start in range(0, len(data), _PIECE):
-            piece = data[start : start + _PIECE]
-            self._unread += len(piece)
-            super().data_received(piece)
-            if self.transport.is_closing() or self.transport.get_protocol() is not self:
-                return
-            if self._unread > _MAX_HEAD:
-                self.send_400_response("The head of the request is too large.")
-                return
-
-    def on_headers_complete(self) -> None:
-        self._unread = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._unread = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._unread = 0
-        super().on_message_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        if self.parser.get_http_version() != "1.1":
-            # RFC 6455, 4.1.
-            self.send_400_response("A WebSocket takes HTTP/1.1.")
-            return
-        self._deadline.cancel()
-        super().handle_websocket_upgrade()
-
-    def _await_request(self) -> None:
-        self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)
-
-    def _check_request(self) -> None:
-        # uvicorn itself watches a connection until the next byte comes, and no longer.
-        is_waiting = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
-        if is_waiting and self._stuck_after is self.cycle:
-            self.transport.close()
-            return
-        self._stuck_after = self.cycle if is_waiting else None
-        self._await_request()
 
 
 class WebSocketListener(asyncio.Protocol):
