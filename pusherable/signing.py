@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 def sign(secret: str, message: str | bytes) -> str:
     """The hexadecimal HMAC-SHA256 of ``message``, 64 characters."""
     raw = message.encode(errors="surrogatepass") if isinstance(message, str) else message
-    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), raw, "sha256").hex()
 
 
 def verify(secret: str, message: str | bytes, signature: str) -> bool:
