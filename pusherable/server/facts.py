@@ -129,6 +129,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A request to the HTTP API was answered by an error; ``request`` is its method and path."""
+
+    request: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Complained:
     """A client was told that something it sent is wrong; its connection goes on."""
 
@@ -152,6 +161,7 @@ Fact = (
     | CountChanged
     | SignedIn
     | Refused
+    | Rejected
     | Complained
 )
 

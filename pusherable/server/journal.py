@@ -15,27 +15,28 @@ from pusherable.server.facts import (
     MemberRemoved,
     Occupied,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
     Unsubscribed,
     Vacated,
 )
 
-# Characters of an event's data in its line; the console shows all of it.
-_MAX_DATA: Final = 300
+# Characters of what was sent, an event's data for one; the console shows all of that.
+_MAX_LENGTH: Final = 300
 
 Tone = Literal["wrong", "arrival", "departure", "event", "note"]
 
 
 def is_essential(fact: Fact) -> bool:
     """Whether somebody who wants few lines wants this one: something went wrong."""
-    return isinstance(fact, Refused | Complained)
+    return isinstance(fact, Refused | Rejected | Complained)
 
 
 def tone_of(fact: Fact) -> Tone:
     """How the line should look to somebody who looks at many."""
     match fact:
-        case Refused() | Complained():
+        case Refused() | Rejected() | Complained():
             return "wrong"
         case Connected() | Subscribed() | Occupied() | MemberAdded() | SignedIn():
             return "arrival"
@@ -87,9 +88,11 @@ def _write(fact: Fact) -> str:
             return f"{socket_id} signed in as {user_id}"
         case Refused(code, reason, socket_id):
             return f"{socket_id or 'A client'} was sent away ({code:d}): {reason}"
+        case Rejected(request, status, reason):
+            return f"{_cut(request)} was answered by {status}: {_cut(reason)}"
         case _:
             return f"{fact.socket_id} was told: {fact.reason}"
 
 
-def _cut(data: str) -> str:
-    return data if len(data) <= _MAX_DATA else f"{data[:_MAX_DATA]}… ({len(data):,} characters)"
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text):,} characters)"

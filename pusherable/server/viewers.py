@@ -21,6 +21,7 @@ from pusherable.server.facts import (
     CountChanged,
     Fact,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
 )
@@ -131,7 +132,7 @@ def tell(seconds: float, fact: Fact) -> dict[str, Any]:
             return {**told, "kind": "event", "name": event, "data": data, "from": user_id or socket_id}
         case Complained():
             return {**told, "kind": "problem", "name": "error", "text": describe(fact)}
-        case Refused():
+        case Refused() | Rejected():
             return {**told, "kind": "problem", "name": "refused", "text": describe(fact)}
         case _:
             name = _WORD_START.sub(" ", type(fact).__name__).lower()

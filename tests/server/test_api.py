@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pusherable.server.config import Limits, ServerConfig
 from pusherable.server.credentials import Member, User
+from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
 from pusherable.signing import body_md5
 from tests.server.conftest import APP, RecordingClient
@@ -170,6 +171,10 @@ class TestEvents:
     )
     def test_a_body_that_is_no_object_is_refused(self, api, body, message):
         assert answer(api.post("/apps/1/events", body)) == (400, f"{message}\n")
+
+    def test_observers_hear_of_what_is_refused(self, api, facts):
+        api.publish(name=1)
+        assert facts == [Rejected("POST /apps/1/events", 400, "Expected name parameter to be a string")]
 
     def test_the_limits_are_those_configured(self):
         limits = Limits(channel_length=3, event_name_length=4, event_data_size=5, channels_per_event=1)

@@ -12,6 +12,7 @@ from pusherable.server.facts import (
     MemberRemoved,
     Occupied,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
     Unsubscribed,
@@ -41,6 +42,7 @@ LINES = [
     (SignedIn("1", "1.2", "7"), "1.2 signed in as 7"),
     (Refused(4001, "No such app"), "A client was sent away (4001): No such app"),
     (Refused(4100, "Too slow", "1.2"), "1.2 was sent away (4100): Too slow"),
+    (Rejected("POST /apps/1/events", 401, "No"), "POST /apps/1/events was answered by 401: No"),
     (Complained("1", "1.2", "Invalid JSON"), "1.2 was told: Invalid JSON"),
 ]
 
@@ -61,7 +63,7 @@ class TestToneOf:
         for fact, _ in LINES:
             tones.setdefault(tone_of(fact), set()).add(type(fact).__name__)
         assert tones == {
-            "wrong": {"Refused", "Complained"},
+            "wrong": {"Refused", "Rejected", "Complained"},
             "arrival": {"Connected", "Subscribed", "Occupied", "MemberAdded", "SignedIn"},
             "departure": {"Disconnected", "Unsubscribed", "Vacated", "MemberRemoved"},
             "event": {"Broadcast", "ClientEvent"},
@@ -72,4 +74,4 @@ class TestToneOf:
 class TestIsEssential:
     @pytest.mark.parametrize(("fact", "line"), LINES)
     def test_only_what_went_wrong_is(self, fact, line):
-        assert is_essential(fact) == isinstance(fact, Refused | Complained)
+        assert is_essential(fact) == isinstance(fact, Refused | Rejected | Complained)

@@ -14,6 +14,7 @@ from pusherable.server.facts import (
     MemberAdded,
     Occupied,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
 )
@@ -75,6 +76,15 @@ class TestTell:
             (
                 Complained("1", "1.2", "Invalid JSON"),
                 {"channel": "", "kind": "problem", "name": "error", "text": "1.2 was told: Invalid JSON"},
+            ),
+            (
+                Rejected("POST /apps/1/events", 401, "No"),
+                {
+                    "channel": "",
+                    "kind": "problem",
+                    "name": "refused",
+                    "text": "POST /apps/1/events was answered by 401: No",
+                },
             ),
             (
                 Refused(4001, "No"),

@@ -619,6 +619,7 @@ class TestAllRequests:
             }
             assert read(server, "/static/pusherable/pusherable.js")[0] == 200
             assert read(server, "/apps/1/channels?auth_key=test-key")[0] == 401
+            server.wait_for("GET /apps/1/channels was answered by 401: Missing query parameters: auth_timestamp")
             assert read(server, "/nowhere")[0] == 404
             server.wait_for('"GET / HTTP/1.1" 200 17')
         assert "System check identified no issues" in server.output
