@@ -3,7 +3,7 @@
 import enum
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pusherable.exceptions import InvalidChannel
 
@@ -11,6 +11,9 @@ from pusherable.exceptions import InvalidChannel
 MAX_LENGTH: Final = 164
 
 SERVER_TO_USER_PREFIX: Final = "#server-to-user-"
+
+#: Who may listen: everybody, whom the app's server lets in, or these with the service unable to read along.
+Privacy = bool | Literal["encrypted"]
 
 _LEGAL = re.compile(r"[A-Za-z0-9_\-=@,.;]+")
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
@@ -70,6 +73,23 @@ class ModelChannel:
 def kind_of(name: str) -> ChannelKind:
     """The kind that the prefix of ``name`` makes it; prefixes are exact and case-sensitive."""
     return next(kind for kind in _KINDS_BY_PREFIX_LENGTH if name.startswith(kind.prefix))
+
+
+def bare_name(name: str) -> str:
+    """``name`` without the prefix of its kind: what ``private-post_1`` and ``presence-post_1`` have in common."""
+    return name.removeprefix(kind_of(name).prefix)
+
+
+def kind_for(private: Privacy) -> ChannelKind:
+    """The kind of channel that ``private`` asks for; raises ``InvalidChannel`` for any other value."""
+    if isinstance(private, bool):
+        return ChannelKind.PRIVATE if private else ChannelKind.PUBLIC
+    if private == "encrypted":
+        return ChannelKind.ENCRYPTED
+    raise InvalidChannel(
+        f"A channel is private, or not, or 'encrypted': {private!r} is none of True, False and 'encrypted'.",
+        channel=private,
+    )
 
 
 def validate_channel(name: str, *, max_length: int = MAX_LENGTH) -> str:

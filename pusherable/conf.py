@@ -19,6 +19,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
+from pusherable.channels import ChannelKind
 from pusherable.exceptions import PusherableError
 from pusherable.signing import sign
 
@@ -168,6 +169,21 @@ class PusherableSettings:
                 setting="PUSHERABLE_WEBHOOK_URL",
             )
         return url
+
+    @property
+    def private_channels(self) -> ChannelKind:
+        """``PUSHERABLE_PRIVATE_CHANNELS``: the kind of an object's or a model's channel where nobody says another."""
+        value = getattr(django_settings, "PUSHERABLE_PRIVATE_CHANNELS", None)
+        if isinstance(value, str) and value.strip().lower() == "encrypted":
+            return ChannelKind.ENCRYPTED
+        try:
+            is_private = _boolean("PUSHERABLE_PRIVATE_CHANNELS")
+        except SettingsError:
+            raise SettingsError(
+                f"PUSHERABLE_PRIVATE_CHANNELS = {value!r} is none of True, False and 'encrypted'.",
+                setting="PUSHERABLE_PRIVATE_CHANNELS",
+            ) from None
+        return ChannelKind.PRIVATE if is_private else ChannelKind.PUBLIC
 
     @property
     def debug(self) -> bool:

@@ -14,6 +14,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
 from django.views.generic import View
 
+from pusherable.channels import Privacy
 from pusherable.events import Event
 from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
@@ -49,6 +50,8 @@ class PusherMixin:
     pusher_include_model_fields: FieldNames = None
     #: A field's name or several, never to publish.
     pusher_exclude_model_fields: FieldNames = None
+    #: ``True`` for a private channel, ``"encrypted"``, ``False``; ``None`` for what the setting says.
+    pusher_private: Privacy | None = None
 
     #: The methods of the view that do its work.
     pusher_committing_methods: ClassVar[tuple[str, ...]] = ()
@@ -77,13 +80,14 @@ class PusherMixin:
             ) from None
 
     def get_pusher_channel(self) -> str:
-        """The object's channel, ``modelname_pk``."""
-        return channel_of(self.get_pusher_object())
+        """The object's channel, ``modelname_pk``, with the prefix of its kind (``private-modelname_pk``)."""
+        return channel_of(self.get_pusher_object(), private=self.pusher_private)
 
     def get_pusher_channels(self, event: str) -> Iterable[str]:
         """The channels of ``event``: the object's; for ``created`` also the model's, which lists listen to."""
         if event == "created":
-            return [self.get_pusher_channel(), channel_of(self.get_pusher_object()._meta.model)]
+            model = self.get_pusher_object()._meta.model
+            return [self.get_pusher_channel(), channel_of(model, private=self.pusher_private)]
         return [self.get_pusher_channel()]
 
     def get_pusher_object_data(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from pusherable.backends import get_backend
-from pusherable.channels import model_channel, validate_channel
+from pusherable.channels import ChannelKind, Privacy, kind_for, model_channel, validate_channel
 from pusherable.conf import settings
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel
@@ -29,6 +29,7 @@ def publish(
     include: FieldNames = None,
     exclude: FieldNames = None,
     channels: str | Iterable[str] | None = None,
+    private: Privacy | None = None,
     origin: str = "",
     socket_id: str | None = None,
     immediate: bool = False,
@@ -36,7 +37,7 @@ def publish(
     """Tell every page that shows ``instance`` of ``event``, once its database has committed.
 
     ``user`` is a user or a name, ``include`` and ``exclude`` name fields (see ``serialize``), ``channels``
-    takes the place of the object's own, ``socket_id`` is a connection to leave out. With ``immediate`` the
+    takes the place of the object's own, of which ``private`` says the kind (see ``channel_of``). ``socket_id`` is a connection to leave out. With ``immediate`` the
     event does not wait for the commit, and a rollback cannot stop it.
 
     Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
@@ -46,7 +47,7 @@ def publish(
         instance,
         event,
         object_data=serialize(instance, include=include, exclude=exclude),
-        channels=channel_of(instance) if channels is None else channels,
+        channels=channel_of(instance, private=private) if channels is None else channels,
         user=username_of(user),
         origin=origin,
         socket_id=socket_id,
@@ -116,16 +117,22 @@ def send(event: Event, *, using: str = DEFAULT_DB_ALIAS, immediate: bool = False
         transaction.on_commit(partial(_hand_over, event), using=using, robust=True)
 
 
-def channel_of(target: Model | type[Model] | str) -> str:
-    """The channel of an object (``post_1``) or of a model (``post``); a name is validated and returned.
+def channel_of(
+    target: Model | type[Model] | str, *, private: Privacy | None = None, kind: ChannelKind | None = None
+) -> str:
+    """The channel of an object (``post_1``) or of a model (``post``); a name is validated and returned as it is.
 
+    ``private`` makes it ``private-post_1``, ``"encrypted"`` makes it ``private-encrypted-post_1``; where it is
+    ``None``, the setting ``PUSHERABLE_PRIVATE_CHANNELS`` decides. ``kind`` goes before both, for presence.
     Proxies share the channel of the model that they stand for: it is the same object. Raises
     ``InvalidChannel`` for an object that has no primary key yet.
     """
     if isinstance(target, str):
         return validate_channel(target)
+    if kind is None:
+        kind = settings.private_channels if private is None else kind_for(private)
     if isinstance(target, type) and issubclass(target, Model):
-        return model_channel(model_name_of(target))
+        return model_channel(model_name_of(target), kind=kind)
     if not isinstance(target, Model):
         raise InvalidChannel(f"{target!r} is no model, no object and no name of a channel.", channel=target)
     if target.pk is None:
@@ -133,7 +140,7 @@ def channel_of(target: Model | type[Model] | str) -> str:
             f"This {target._meta.label} has no primary key, so it has no channel: save it first.",
             channel=target,
         )
-    return model_channel(model_name_of(target), target.pk)
+    return model_channel(model_name_of(target), target.pk, kind=kind)
 
 
 def model_name_of(target: Model | type[Model]) -> str:

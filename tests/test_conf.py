@@ -8,6 +8,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.views.debug import ExceptionReporter
 
 from pusherable import conf
+from pusherable.channels import ChannelKind
 from pusherable.conf import Service, SettingsError
 from pusherable.conf import settings as pusherable_settings
 from pusherable.exceptions import PusherableError
@@ -433,6 +434,34 @@ class TestWebhookUrl:
         assert (refusal.value.setting, str(refusal.value)) == (
             "PUSHERABLE_WEBHOOK_URL",
             "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
+        )
+
+
+class TestPrivateChannels:
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            (None, ChannelKind.PUBLIC),
+            ("", ChannelKind.PUBLIC),
+            (False, ChannelKind.PUBLIC),
+            ("false", ChannelKind.PUBLIC),
+            (True, ChannelKind.PRIVATE),
+            ("True", ChannelKind.PRIVATE),
+            ("encrypted", ChannelKind.ENCRYPTED),
+        ],
+    )
+    def test_value_gives_the_kind(self, settings, value, kind):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = value
+        assert pusherable_settings.private_channels is kind
+
+    @pytest.mark.parametrize("value", ["presence", 7, []])
+    def test_anything_else_is_an_error(self, settings, value):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.private_channels
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_PRIVATE_CHANNELS",
+            f"PUSHERABLE_PRIVATE_CHANNELS = {value!r} is none of True, False and 'encrypted'.",
         )
 
 

@@ -131,6 +131,24 @@ class TestPusherDetailMixin:
         call(Including, request(), pk=PostFactory().pk)
         assert pusherable_outbox[0].payload["object"].keys() == {"id", "title"}
 
+    def test_private_view_publishes_on_private_channels(self, pusherable_outbox, settings):
+        class Private(PostDetail):
+            pusher_private = True
+
+        class Public(PostDetail):
+            pusher_private = False
+
+        post = PostFactory()
+        call(Private, request(), pk=post.pk)
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "encrypted"
+        call(PostDetail, request(), pk=post.pk)
+        call(Public, request(), pk=post.pk)
+        assert [event.channels for event in pusherable_outbox] == [
+            (f"private-post_{post.pk}",),
+            (f"private-encrypted-post_{post.pk}",),
+            (f"post_{post.pk}",),
+        ]
+
     def test_name_that_is_no_field_is_raised(self):
         class Mistaken(PostDetail):
             pusher_exclude_model_fields = "pub-date"

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from pusherable.backends import BaseBackend
+from pusherable.channels import ChannelKind
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
 from pusherable.publishing import channel_of, publish, request_origin, trigger, username_of
@@ -47,6 +48,11 @@ class TestPublish:
         event = publish(PostFactory(), "view", include="title", channels=["a", "b"], socket_id="1.2")
         assert (event.channels, event.socket_id) == (("a", "b"), "1.2")
         assert event.payload["object"].keys() == {"id", "title"}
+
+    def test_private_is_the_kind_of_the_objects_own_channel(self):
+        post = PostFactory(pk=1)
+        assert publish(post, "view", private=True).channels == ("private-post_1",)
+        assert publish(post, "view", private=True, channels="a").channels == ("a",)
 
     def test_no_user_is_empty(self):
         assert publish(PostFactory(), "view").payload["user"] == ""
@@ -212,6 +218,26 @@ class TestChannelOf:
         assert channel_of(FeaturedPost(pk=3)) == "post_3"
         assert channel_of(Post) == "post"
         assert channel_of("newsroom") == "newsroom"
+
+    @pytest.mark.parametrize(
+        ("setting", "prefix"), [(False, ""), (True, "private-"), ("encrypted", "private-encrypted-")]
+    )
+    def test_setting_gives_objects_and_models_their_kind(self, settings, setting, prefix):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = setting
+        assert channel_of(Post(pk=1)) == f"{prefix}post_1"
+        assert channel_of(Post) == f"{prefix}post"
+        assert channel_of("newsroom") == "newsroom"
+
+    def test_privacy_goes_before_the_setting_and_kind_before_both(self, settings):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+        assert channel_of(Post(pk=1), private=False) == "post_1"
+        assert channel_of(Post(pk=1), private="encrypted") == "private-encrypted-post_1"
+        assert channel_of(Post, kind=ChannelKind.PRESENCE, private=False) == "presence-post"
+        assert channel_of("newsroom", private=True) == "newsroom"
+
+    def test_malformed_privacy_is_refused(self):
+        with pytest.raises(InvalidChannel, match=r"'secret' is none of True, False and 'encrypted'"):
+            channel_of(Post(pk=1), private="secret")
 
     @pytest.mark.parametrize("target", [None, 7, dict, [Post(pk=1)]])
     def test_anything_else_is_refused(self, target):

@@ -14,7 +14,7 @@ from pusherable.testing import (
     published,
 )
 from tests.factories import PostFactory
-from tests.testapp.models import Post
+from tests.testapp.models import Page, Post
 
 
 class TestCaptureEvents:
@@ -38,6 +38,14 @@ class TestPublished:
         assert published(Post) == [first]
         assert published("post_1", "view") == [second]
         assert published(event="view") == [second]
+
+    def test_channels_of_an_object_are_meant_whatever_their_kind(self):
+        public = trigger("page_" + "x" * 155, "view", {})
+        private = trigger(["private-page_" + "x" * 149, "private-page"], "view", {})
+        assert published(Page(pk="x" * 155)) == [public]
+        assert published(Page(pk="x" * 149)) == [private]
+        assert published(Page) == [private]
+        assert published("page") == []
 
 
 @pytest.mark.usefixtures("pusherable_outbox")
