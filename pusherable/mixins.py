@@ -24,6 +24,7 @@ from pusherable.publishing import (
     database_of,
     request_origin,
     send,
+    socket_id_of,
     username_of,
 )
 from pusherable.serialization import FieldNames, serialize
@@ -210,6 +211,7 @@ class PusherMixin:
                 channels=self.get_pusher_channels(event),
                 user=self.get_pusher_user(),
                 origin=request_origin(self.request),
+                socket_id=socket_id_of(self.request),
             )
         except UnknownField:
             raise

@@ -4,21 +4,26 @@ import logging
 import secrets
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Final, cast
 
+from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.models import Model
 from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
 
 from pusherable.backends import get_backend
 from pusherable.channels import ChannelKind, Privacy, kind_for, model_channel, validate_channel
 from pusherable.conf import settings
-from pusherable.events import Event
+from pusherable.events import Event, is_socket_id
 from pusherable.exceptions import EventTooLarge, InvalidChannel
 from pusherable.failures import report_failure
 from pusherable.serialization import FieldNames, serialize
 
 logger = logging.getLogger("pusherable")
+
+#: Characters in a connection's id that a page tells us of; Pusher's own have about twenty.
+MAX_SOCKET_ID_LENGTH: Final = 64
 
 
 def publish(
@@ -27,7 +32,7 @@ def publish(
     *,
     user: Any = None,
     include: FieldNames = None,
-    exclude: FieldNames = None,
+    exclude: FieldNames | HttpRequest = None,
     channels: str | Iterable[str] | None = None,
     private: Privacy | None = None,
     origin: str = "",
@@ -37,20 +42,22 @@ def publish(
     """Tell every page that shows ``instance`` of ``event``, once its database has committed.
 
     ``user`` is a user or a name, ``include`` and ``exclude`` name fields (see ``serialize``), ``channels``
-    takes the place of the object's own, of which ``private`` says the kind (see ``channel_of``). ``socket_id`` is a connection to leave out. With ``immediate`` the
-    event does not wait for the commit, and a rollback cannot stop it.
+    takes the place of the object's own, of which ``private`` says the kind (see ``channel_of``). ``socket_id`` is a
+    connection to leave out; a request given as ``exclude``, or a connection's id, leaves out its own tab. With
+    ``immediate`` the event does not wait for the commit, and a rollback cannot stop it.
 
     Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
     ``InvalidEvent``, never for a service in trouble: that is logged and sent as ``publish_failed``.
     """
+    fields, own_socket_id = _read_exclusion(exclude)
     composed = compose(
         instance,
         event,
-        object_data=serialize(instance, include=include, exclude=exclude),
+        object_data=serialize(instance, include=include, exclude=fields),
         channels=channel_of(instance, private=private) if channels is None else channels,
         user=username_of(user),
         origin=origin,
-        socket_id=socket_id,
+        socket_id=socket_id or own_socket_id,
     )
     send(composed, using=database_of(instance), immediate=immediate)
     return composed
@@ -61,15 +68,20 @@ def trigger(
     event: str,
     data: Any,
     *,
+    exclude: HttpRequest | str | None = None,
     socket_id: str | None = None,
     immediate: bool = False,
     using: str = DEFAULT_DB_ALIAS,
 ) -> Event:
     """Send any JSON ``data`` to up to 100 channels, once the transaction on ``using`` has been committed.
 
-    Returns and raises what ``publish`` does.
+    ``exclude`` is a request whose own tab is left out, or the id of a connection as a page has told it: a
+    malformed one is ignored, where ``socket_id`` would raise. Returns and raises what ``publish`` does.
     """
-    composed = Event.compose(_as_channels(channels), event, data, socket_id=socket_id, encoder=settings.json_encoder)
+    _, own_socket_id = _read_exclusion(exclude)
+    composed = Event.compose(
+        _as_channels(channels), event, data, socket_id=socket_id or own_socket_id, encoder=settings.json_encoder
+    )
     send(composed, using=using, immediate=immediate)
     return composed
 
@@ -167,6 +179,40 @@ def request_origin(request: HttpRequest) -> str:
     attributes: dict[str, Any] = vars(getattr(request, "_request", request))
     origin: str = attributes.setdefault("_pusherable_origin", secrets.token_urlsafe(9))
     return origin
+
+
+def socket_id_of(request: HttpRequest) -> str | None:
+    """The connection of the tab that has made this request, as the page tells it; ``None`` for anything malformed.
+
+    It is the header ``X-Socket-ID``, or else the field ``pusherable_socket_id`` of a form. It proves nothing: take
+    it to leave somebody out, never to let somebody in.
+    """
+    # Of a REST framework's request, the one that it wraps.
+    django_request: HttpRequest = getattr(request, "_request", request)
+    told = django_request.headers.get("X-Socket-ID") or _read_form_field(django_request, "pusherable_socket_id")
+    return told if _is_acceptable_socket_id(told) else None
+
+
+def _read_form_field(request: HttpRequest, name: str) -> str:
+    try:
+        return str(request.POST.get(name, ""))
+    except (BadRequest, MultiPartParserError, OSError, SuspiciousOperation):
+        # A body that cannot be read is the view's to refuse.
+        return ""
+
+
+def _read_exclusion(exclude: FieldNames | HttpRequest) -> tuple[FieldNames, str | None]:
+    """The fields to leave out, or else the connection: no field's name holds a dot."""
+    if isinstance(getattr(exclude, "_request", exclude), HttpRequest):
+        return None, socket_id_of(cast(HttpRequest, exclude))
+    if isinstance(exclude, str) and _is_acceptable_socket_id(exclude):
+        return None, exclude
+    return cast(FieldNames, exclude), None
+
+
+def _is_acceptable_socket_id(text: str) -> bool:
+    # Endless digits would make the service refuse the event, and with it a whole batch of others.
+    return len(text) <= MAX_SOCKET_ID_LENGTH and is_socket_id(text)
 
 
 def _hand_over(event: Event) -> None:

@@ -116,6 +116,11 @@ class TestPusherDetailMixin:
         assert call(Guarded, request(user=AnonymousUser()), pk=PostFactory().pk).status_code == 302
         assert pusherable_outbox == []
 
+    def test_tab_that_asked_for_the_page_is_left_out(self, pusherable_outbox):
+        call(PostDetail, request(**{"X-Socket-ID": "12.34"}), pk=PostFactory().pk)
+        call(PostDetail, request(**{"X-Socket-ID": "<script>"}), pk=PostFactory().pk)
+        assert [event.socket_id for event in pusherable_outbox] == ["12.34", None]
+
     @pytest.mark.parametrize("name", ["pub_date", ["pub_date"], ("pub_date",)])
     def test_excluded_field_is_left_out(self, pusherable_outbox, name):
         class Excluding(PostDetail):
@@ -270,6 +275,11 @@ class TestPusherUpdateMixin:
         assert (event.name, event.channels) == ("updated", (f"post_{post.pk}",))
         assert (event.payload["object"]["title"], event.payload["object"]["tags"]) == ("New", [tag.pk])
         assert event.payload["user"] == "ada"
+
+    def test_tab_whose_form_was_saved_is_left_out(self, pusherable_outbox):
+        form = {"title": "A new headline", "pusherable_socket_id": "12.34"}
+        call(PostUpdate, request("post", form), pk=PostFactory().pk)
+        assert [(event.name, event.socket_id) for event in pusherable_outbox] == [("updated", "12.34")]
 
     def test_invalid_form_shown_again_publishes_nothing(self, pusherable_outbox):
         assert call(PostUpdate, request("post", {"title": ""}), pk=PostFactory().pk).status_code == 200

@@ -4,12 +4,21 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
+from django.test import RequestFactory
 
 from pusherable.backends import BaseBackend
 from pusherable.channels import ChannelKind
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
-from pusherable.publishing import channel_of, publish, request_origin, trigger, username_of
+from pusherable.publishing import (
+    MAX_SOCKET_ID_LENGTH,
+    channel_of,
+    publish,
+    request_origin,
+    socket_id_of,
+    trigger,
+    username_of,
+)
 from pusherable.signals import publish_failed
 from tests.factories import DocumentFactory, PageFactory, PostFactory, UserFactory
 from tests.testapp.models import Elsewhere, FeaturedPost, Member, Post, Reading, Review, Seat
@@ -21,6 +30,13 @@ class ReplicaRouter:
 
     def db_for_write(self, model, **hints):
         return "default"
+
+
+class Wrapper:
+    """As REST frameworks wrap a request."""
+
+    def __init__(self, request):
+        self._request = request
 
 
 class RaisingBackend(BaseBackend):
@@ -53,6 +69,14 @@ class TestPublish:
         post = PostFactory(pk=1)
         assert publish(post, "view", private=True).channels == ("private-post_1",)
         assert publish(post, "view", private=True, channels="a").channels == ("a",)
+
+    def test_tab_that_asked_is_left_out(self):
+        request = RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")
+        for exclude in (request, Wrapper(request), "12.34"):
+            event = publish(PostFactory(), "view", exclude=exclude)
+            assert (event.socket_id, "body" in event.payload["object"]) == ("12.34", True)
+        assert publish(PostFactory(), "view", exclude=HttpRequest()).socket_id is None
+        assert publish(PostFactory(), "view", exclude=request, socket_id="5.6").socket_id == "5.6"
 
     def test_no_user_is_empty(self):
         assert publish(PostFactory(), "view").payload["user"] == ""
@@ -199,6 +223,11 @@ class TestTrigger:
     def test_text_is_json_too(self):
         assert trigger(["a", "b"], "bell", "12", socket_id="1.2") == Event(("a", "b"), "bell", '"12"', "1.2")
 
+    def test_tab_that_asked_is_left_out(self):
+        request = RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")
+        excluded = [trigger("a", "bell", 1, exclude=exclude).socket_id for exclude in (request, "5.6", "x", None)]
+        assert excluded == ["12.34", "5.6", None, None]
+
     def test_too_large_is_refused(self):
         with pytest.raises(EventTooLarge):
             trigger("a", "bell", "x" * 10_240)
@@ -265,9 +294,38 @@ class TestRequestOrigin:
         assert len(request_origin(request)) == 12
 
     def test_wrapped_request_has_that_of_its_request(self):
-        class Wrapper:
-            def __init__(self, request):
-                self._request = request
-
         request = HttpRequest()
         assert request_origin(Wrapper(request)) == request_origin(request)
+
+
+class TestSocketIdOf:
+    def test_header_goes_before_the_field_of_a_form(self):
+        form = {"pusherable_socket_id": "5.6"}
+        assert socket_id_of(RequestFactory().post("/", form)) == "5.6"
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": "12.34"}).post("/", form)) == "12.34"
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")) == "12.34"
+        assert socket_id_of(HttpRequest()) is None
+
+    def test_longest_that_is_taken(self):
+        longest = "1." + "2" * (MAX_SOCKET_ID_LENGTH - 2)
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": longest}).get("/")) == longest
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": longest + "2"}).get("/")) is None
+
+    @pytest.mark.parametrize("told", ["", "undefined", "1", "1.2.3", "-1.2", "1.2 ", "１.２", "1.2\n", "1.2,3.4"])
+    def test_malformed_one_is_ignored(self, told):
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": told}).get("/")) is None
+        assert socket_id_of(RequestFactory().post("/", {"pusherable_socket_id": told})) is None
+
+    def test_query_does_not_count(self):
+        assert socket_id_of(RequestFactory().post("/?pusherable_socket_id=1.2")) is None
+
+    @pytest.mark.parametrize(
+        "request_with_a_bad_body",
+        [
+            RequestFactory().post("/", b"x", content_type="multipart/form-data; boundary=\xe9"),
+            RequestFactory().post("/", b"a=%ff&" * 2000, content_type="application/x-www-form-urlencoded"),
+            RequestFactory().post("/", b"a=1", content_type="application/x-www-form-urlencoded; charset=utf-16"),
+        ],
+    )
+    def test_body_that_cannot_be_read_is_left_to_the_view(self, request_with_a_bad_body):
+        assert socket_id_of(request_with_a_bad_body) is None
