@@ -57,6 +57,17 @@ def log_quietly(message: str, *, cause: str, error: Exception | None = None) -> 
         logger.error("%s%s", message, more, exc_info=None if is_explained else error)
 
 
+def report_disconnect_failure(user_id: str, error: Exception) -> None:
+    """Log that a user could not be sent away, unless the cause was logged within a minute.
+
+    There is no signal: it is no event.
+    """
+    reason = getattr(error, "reason", type(error).__name__)
+    log_quietly(
+        f"The user {user_id!r} could not be disconnected: {error}", cause=f"{reason} disconnecting", error=error
+    )
+
+
 def report_failure(event: Event | None, error: Exception, *, sender: type[Any], name: str = "") -> None:
     """Send ``publish_failed``, and log the cause unless it was logged within a minute.
 

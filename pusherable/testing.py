@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Model
 from django.test import SimpleTestCase, override_settings
 
-from pusherable.backends.locmem import outbox
+from pusherable.backends.locmem import disconnected, outbox
 from pusherable.channels import ChannelKind, bare_name
 from pusherable.events import Event
 from pusherable.publishing import channel_of
@@ -21,6 +21,7 @@ __all__ = [
     "assert_not_published",
     "assert_published",
     "capture_events",
+    "disconnected",
     "outbox",
     "published",
 ]
@@ -30,13 +31,18 @@ Target = Model | type[Model] | str
 
 @contextmanager
 def capture_events() -> Iterator[list[Event]]:
-    """Keep events in an empty ``outbox`` instead of delivering them; it is emptied again afterwards."""
+    """Keep events in an empty ``outbox`` instead of delivering them; it is emptied again afterwards.
+
+    So is ``disconnected``, the ids of users that were sent away.
+    """
     with override_settings(PUSHERABLE_BACKEND="locmem"):
         outbox.clear()
+        disconnected.clear()
         try:
             yield outbox
         finally:
             outbox.clear()
+            disconnected.clear()
 
 
 def published(target: Target | None = None, event: str | None = None) -> list[Event]:

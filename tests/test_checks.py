@@ -43,6 +43,44 @@ class TestChecks:
                 "pusherable.E005",
                 "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
             ),
+            (
+                "PUSHER_ENCRYPTION_MASTER_KEY",
+                "abc",
+                "pusherable.E010",
+                "PUSHER_ENCRYPTION_MASTER_KEY is not 32 bytes in base64. `openssl rand -base64 32` makes one.",
+            ),
+            (
+                "PUSHER_CA_FILE",
+                __file__,
+                "pusherable.E011",
+                f"PUSHER_CA_FILE = {__file__!r} cannot be used: there is no certificate in it. It is a file with "
+                "certificates in PEM form.",
+            ),
+            (
+                "PUSHERABLE_WORKERS",
+                0,
+                "pusherable.E012",
+                "PUSHERABLE_WORKERS = 0 is no whole number from 1 to 64.",
+            ),
+            (
+                "PUSHERABLE_WEBHOOK_SECRETS",
+                {"old-key": ""},
+                "pusherable.E020",
+                "PUSHERABLE_WEBHOOK_SECRETS holds a key or a secret that is empty, or no text. Its form is "
+                "{'key': 'secret'}, or {'key': ['secret', 'secret']}.",
+            ),
+            (
+                "PUSHERABLE_WEBHOOK_MAX_AGE",
+                "0",
+                "pusherable.E021",
+                "PUSHERABLE_WEBHOOK_MAX_AGE = '0' is no time to wait: it is a number of seconds, up to 86400.",
+            ),
+            (
+                "PUSHERABLE_DISCONNECT_USERS",
+                "never",
+                "pusherable.E022",
+                "PUSHERABLE_DISCONNECT_USERS = 'never' is neither True nor False.",
+            ),
         ],
     )
     def test_bad_setting_has_one(self, settings, name, value, id, message):

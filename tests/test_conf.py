@@ -1,3 +1,4 @@
+import base64
 import json
 import sys
 import uuid
@@ -9,7 +10,7 @@ from django.views.debug import ExceptionReporter
 
 from pusherable import conf
 from pusherable.channels import ChannelKind
-from pusherable.conf import Service, SettingsError
+from pusherable.conf import Delivery, Service, SettingsError
 from pusherable.conf import settings as pusherable_settings
 from pusherable.exceptions import PusherableError
 
@@ -20,7 +21,7 @@ class Encoder(json.JSONEncoder):
 
 NAMES = [
     "APP_ID", "KEY", "SECRET", "CLUSTER", "HOST", "PORT", "SSL", "TIMEOUT", "URL",
-    "PUBLIC_HOST", "PUBLIC_PORT", "PUBLIC_SSL", "PUBLIC_PATH",
+    "PUBLIC_HOST", "PUBLIC_PORT", "PUBLIC_SSL", "PUBLIC_PATH", "CA_FILE", "ENCRYPTION_MASTER_KEY",
 ]  # fmt: skip
 
 
@@ -78,6 +79,7 @@ class TestService:
             ({"CLUSTER": "eu"}, hosted(cluster="eu", host="api-eu.pusher.com")),
             ({"HOST": "api-eu.pusher.com"}, hosted(cluster="eu", host="api-eu.pusher.com")),
             ({"TIMEOUT": "2.5"}, hosted(timeout=2.5)),
+            ({"CA_FILE": "/etc/ca.pem"}, hosted(ca_file="/etc/ca.pem")),
             ({"SSL": False}, hosted(ssl=False, port=80)),
             ({"SSL": "False"}, hosted(ssl=False, port=80)),
             ({"SSL": "on"}, hosted()),
@@ -465,6 +467,68 @@ class TestPrivateChannels:
         )
 
 
+class TestEncryptionMasterKey:
+    def test_base64_of_32_bytes_is_read(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+        assert pusherable_settings.encryption_master_key == bytes(range(32))
+
+    @pytest.mark.parametrize("value", [None, "", " "])
+    def test_without_it_there_is_none(self, settings, value):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = value
+        assert pusherable_settings.encryption_master_key is None
+
+    @pytest.mark.parametrize("value", [f"{SECRET}!", "c2hvcnQ=", "ä" * 32, base64.b64encode(bytes(33)).decode()])
+    def test_malformed_one_is_an_error_that_does_not_show_it(self, settings, value):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = value
+        with pytest.raises(SettingsError) as refusal:
+            pusherable_settings.encryption_master_key  # noqa: B018
+        assert str(refusal.value) == (
+            "PUSHER_ENCRYPTION_MASTER_KEY is not 32 bytes in base64. `openssl rand -base64 32` makes one."
+        )
+        report = ExceptionReporter(None, refusal.type, refusal.value, refusal.tb)
+        assert SECRET not in report.get_traceback_text()
+
+    def test_other_kinds_of_value_are_named_by_their_type(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = SECRET.encode()
+        with pytest.raises(SettingsError, match="PUSHER_ENCRYPTION_MASTER_KEY is bytes; it is a text"):
+            pusherable_settings.encryption_master_key  # noqa: B018
+
+
+class TestDelivery:
+    def test_defaults(self):
+        assert pusherable_settings.delivery == Delivery(
+            workers=1, queue_size=10_000, max_age=60.0, max_attempts=20, exit_timeout=2.0
+        )
+
+    def test_text_of_the_environment_is_welcome(self, settings):
+        settings.PUSHERABLE_WORKERS, settings.PUSHERABLE_QUEUE_SIZE = "4", "100"
+        settings.PUSHERABLE_MAX_AGE, settings.PUSHERABLE_MAX_ATTEMPTS = "0.5", 3
+        settings.PUSHERABLE_EXIT_TIMEOUT = 10
+        assert pusherable_settings.delivery == Delivery(
+            workers=4, queue_size=100, max_age=0.5, max_attempts=3, exit_timeout=10.0
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "value", "rule"),
+        [
+            ("WORKERS", "0", "no whole number from 1 to 64"),
+            ("WORKERS", 65, "no whole number from 1 to 64"),
+            ("WORKERS", "two", "no whole number from 1 to 64"),
+            ("QUEUE_SIZE", -1, "no whole number from 1 to 10000000"),
+            ("MAX_ATTEMPTS", "²", "no whole number from 1 to 1000000"),
+            ("MAX_AGE", 0, "no time to wait: it is a number of seconds, up to 86400"),
+            ("EXIT_TIMEOUT", "soon", "no time to wait: it is a number of seconds, up to 600"),
+        ],
+    )
+    def test_malformed_number_is_an_error(self, settings, name, value, rule):
+        setattr(settings, f"PUSHERABLE_{name}", value)
+        with pytest.raises(SettingsError) as refusal:
+            pusherable_settings.delivery  # noqa: B018
+        shown = value if "number from" in rule else repr(value)
+        assert str(refusal.value) == f"PUSHERABLE_{name} = {shown} is {rule}."
+        assert refusal.value.setting == f"PUSHERABLE_{name}"
+
+
 class TestProject:
     def test_what_the_server_asks_of_it(self, settings):
         settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]
@@ -491,3 +555,50 @@ class TestJSONEncoder:
         settings.PUSHERABLE_JSON_ENCODER = dict
         with pytest.raises(SettingsError, match=r"is a subclass of json.JSONEncoder, or its dotted path"):
             _ = pusherable_settings.json_encoder
+
+
+class TestWebhookSecrets:
+    def test_service_is_always_among_them(self, settings):
+        assert pusherable_settings.webhook_secrets == (("test-key", "test-secret"),)
+        settings.PUSHERABLE_WEBHOOK_SECRETS = {"old-key": "old", "test-key": ["older", "oldest"]}
+        assert pusherable_settings.webhook_secrets == (
+            ("test-key", "test-secret"),
+            ("old-key", "old"),
+            ("test-key", "older"),
+            ("test-key", "oldest"),
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "problem"),
+        [
+            (["hidden"], "is of the type list"),
+            ({"key": 7}, "holds a key or a secret that is empty, or no text"),
+            ({"key": ["hidden", ""]}, "holds a key or a secret that is empty, or no text"),
+            ({"key": []}, "holds a key or a secret that is empty, or no text"),
+            ({7: "hidden"}, "holds a key or a secret that is empty, or no text"),
+        ],
+    )
+    def test_anything_else_is_an_error_that_does_not_quote_it(self, settings, value, problem):
+        settings.PUSHERABLE_WEBHOOK_SECRETS = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.webhook_secrets
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_WEBHOOK_SECRETS",
+            f"PUSHERABLE_WEBHOOK_SECRETS {problem}. Its form is {{'key': 'secret'}}, or {{'key': ['secret', 'secret']}}.",
+        )
+
+
+class TestWebhookMaxAge:
+    def test_default_number_and_none(self, settings):
+        assert pusherable_settings.webhook_max_age == 600.0
+        settings.PUSHERABLE_WEBHOOK_MAX_AGE = "330"
+        assert pusherable_settings.webhook_max_age == 330.0
+        settings.PUSHERABLE_WEBHOOK_MAX_AGE = None
+        assert pusherable_settings.webhook_max_age is None
+
+
+class TestDisconnectUsers:
+    @pytest.mark.parametrize(("value", "read"), [(None, None), ("", None), (True, True), ("no", False)])
+    def test_yes_no_or_unsaid(self, settings, value, read):
+        settings.PUSHERABLE_DISCONNECT_USERS = value
+        assert pusherable_settings.disconnect_users is read

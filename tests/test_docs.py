@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from pusherable import checks, client, conf, failures, mixins
+from pusherable import checks, client, conf, diagnosis, failures, mixins
 from pusherable.backends import _SHORT_NAMES
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
@@ -14,6 +14,7 @@ from tests.rst import DOCS, ROOT, code_blocks
 
 PACKAGE = ROOT / "pusherable"
 PAGES = sorted(DOCS.glob("*.rst"))
+REPORTING = ("diagnosis.py", "client.py", "backends/threaded.py")
 VARIABLES = {value for name, value in vars(conf).items() if name.endswith("_VARIABLE")}
 NAME = re.compile(r"PUSHER(?:ABLE)?_[A-Z_]*[A-Z]")
 
@@ -107,9 +108,10 @@ class TestSendingPage:
 
     def test_every_reason_of_a_failure_is_explained(self):
         promised = set(re.findall(r"``([a-z-]+)``", client.deliver.__doc__.partition("``reason`` is")[2]))
-        given = set(re.findall(r'reason="([a-z-]+)"', "".join(map(source_of, ("client.py", "backends/threaded.py")))))
-        refusals = {reason for reason, _ in (*client._REFUSALS.values(), client._IN_TROUBLE, client._NO_SERVICE)}
-        reasons = given | refusals
+        given = set(re.findall(r'reason="([a-z-]+)"', "".join(map(source_of, REPORTING))))
+        judged = set(re.findall(r'return "([a-z-]+)", ', source_of("diagnosis.py")))
+        table = (*diagnosis._REFUSALS.values(), diagnosis._IN_TROUBLE, diagnosis._NO_SERVICE)
+        reasons = given | judged | {reason for reason, _ in table}
         assert promised == reasons - {"queue-full", "no-thread"}
         assert [reason for reason in reasons if f"\n``{reason}``\n" not in read("sending.rst")] == []
 

@@ -6,7 +6,16 @@ from django.core.serializers.json import DjangoJSONEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusherable.events import MAX_DATA_SIZE, Event, check_data_size, encode, is_socket_id, validate_event_name
+from pusherable.events import (
+    MAX_DATA_SIZE,
+    MAX_ENCRYPTED_SIZE,
+    Event,
+    check_data_size,
+    encode,
+    is_socket_id,
+    size_limit,
+    validate_event_name,
+)
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable
 
 json_values = st.recursive(
@@ -123,6 +132,19 @@ class TestEncode:
 
     def test_lone_surrogate_stays_an_escape(self):
         assert encode("\ud800ä") == '"\\ud800\\u00e4"'
+
+
+class TestSizeLimit:
+    def test_encrypted_channels_take_less(self):
+        assert size_limit(["post_1", "private-post_1"]) == MAX_DATA_SIZE
+        assert size_limit(["post_1", "private-encrypted-post_1"]) == MAX_ENCRYPTED_SIZE
+
+    @pytest.mark.parametrize("channel", ["private-encrypted-post_1", "private-encrypted-cache-post_1"])
+    def test_event_for_one_of_them_has_to_keep_it(self, channel):
+        Event((channel,), "view", "x" * MAX_ENCRYPTED_SIZE)
+        with pytest.raises(EventTooLarge) as refusal:
+            Event(("post", channel), "view", "x" * (MAX_ENCRYPTED_SIZE + 1))
+        assert (refusal.value.size, refusal.value.limit) == (7620, 7619)
 
 
 class TestIsSocketId:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from django.test import TestCase, TransactionTestCase
 
+from pusherable.backends import get_backend
 from pusherable.conf import settings as pusherable_settings
 from pusherable.publishing import publish, trigger
 from pusherable.testing import (
@@ -10,6 +11,7 @@ from pusherable.testing import (
     assert_not_published,
     assert_published,
     capture_events,
+    disconnected,
     outbox,
     published,
 )
@@ -26,6 +28,12 @@ class TestCaptureEvents:
             assert outbox == [event]
         assert outbox == []
         assert pusherable_settings.backend == "console"
+
+    def test_users_who_were_sent_away_are_kept_too(self):
+        with capture_events():
+            get_backend().disconnect("7")
+            assert disconnected == ["7"]
+        assert disconnected == []
 
 
 @pytest.mark.usefixtures("pusherable_outbox")
