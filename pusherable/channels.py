@@ -3,6 +3,7 @@
 import enum
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from pusherable.exceptions import InvalidChannel
@@ -117,7 +118,7 @@ def model_channel(model_name: str, pk: object = None, *, kind: ChannelKind = Cha
     are written as ``=`` and two hexadecimal digits for each byte of UTF-8. The parts of a composite
     key are joined by commas. Raises ``InvalidChannel`` where the result is too long.
     """
-    name = kind.prefix + _escape(model_name, keep="-@.;")
+    name = _model_part(model_name, kind)
     if pk is not None:
         name = f"{name}_{_escape_pk(pk)}"
     return validate_channel(name)
@@ -131,6 +132,11 @@ def parse_model_channel(name: str) -> ModelChannel:
     if not model or (separator and not pk):
         raise InvalidChannel(f"{name!r} is not the channel of a model or object.", channel=name)
     return ModelChannel(kind, _unescape(model, name), _unescape(pk, name) if separator else None)
+
+
+@lru_cache(maxsize=1024)
+def _model_part(model_name: str, kind: ChannelKind) -> str:
+    return kind.prefix + _escape(model_name, keep="-@.;")
 
 
 def _escape_pk(pk: object) -> str:

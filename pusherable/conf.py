@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -268,6 +268,30 @@ class PusherableSettings:
                 setting="PUSHERABLE_PRIVATE_CHANNELS",
             ) from None
         return ChannelKind.PRIVATE if is_private else ChannelKind.PUBLIC
+
+    @property
+    def member_info(self) -> Callable[[Any], object] | None:
+        """``PUSHERABLE_MEMBER_INFO``: what a presence channel is told of a user, as a callable; ``None`` if unset."""
+        value = getattr(django_settings, "PUSHERABLE_MEMBER_INFO", None) or None
+        if isinstance(value, str):
+            try:
+                value = import_string(value)
+            except ImportError as error:
+                raise SettingsError(
+                    f"PUSHERABLE_MEMBER_INFO = {value!r} cannot be imported: {error}",
+                    setting="PUSHERABLE_MEMBER_INFO",
+                ) from error
+        if value is not None and not callable(value):
+            raise SettingsError(
+                f"PUSHERABLE_MEMBER_INFO is {value!r}; it is a function of a user, or its dotted path.",
+                setting="PUSHERABLE_MEMBER_INFO",
+            )
+        return value
+
+    @property
+    def language_code(self) -> str:
+        """The project's ``LANGUAGE_CODE``."""
+        return str(django_settings.LANGUAGE_CODE)
 
     @property
     def debug(self) -> bool:

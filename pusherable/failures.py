@@ -45,7 +45,7 @@ quiet: Final = _Quiet()
 os.register_at_fork(after_in_child=quiet.reset)
 
 
-def log_quietly(message: str, *, cause: str, error: Exception | None = None) -> None:
+def log_quietly(message: str, *, cause: str, error: Exception | None = None, level: int = logging.ERROR) -> None:
     """Log an error, unless one of the same ``cause`` was logged within a minute: then it is counted.
 
     The traceback of ``error`` is logged with it, unless its message says all that there is to know.
@@ -54,7 +54,7 @@ def log_quietly(message: str, *, cause: str, error: Exception | None = None) -> 
     if kept is not None:
         more = f" ({kept} more like it since the last line)" if kept else ""
         is_explained = error is None or isinstance(error, (PusherableError, ImproperlyConfigured))
-        logger.error("%s%s", message, more, exc_info=None if is_explained else error)
+        logger.log(level, "%s%s", message, more, exc_info=None if is_explained else error)
 
 
 def report_disconnect_failure(user_id: str, error: Exception) -> None:

@@ -2,25 +2,24 @@
 
 import logging
 import secrets
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, router
 from django.db.models import Model
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 
-from pusherable.backends import get_backend
 from pusherable.channels import ChannelKind, Privacy, kind_for, model_channel, validate_channel
+from pusherable.commits import send
 from pusherable.conf import settings
-from pusherable.events import Event, is_socket_id
+from pusherable.events import MAX_DATA_SIZE, Event, Subject, check_data_size, encode, is_socket_id
 from pusherable.exceptions import EventTooLarge, InvalidChannel
-from pusherable.failures import report_failure
+from pusherable.failures import log_quietly
 from pusherable.serialization import FieldNames, serialize
-
-logger = logging.getLogger("pusherable")
+from pusherable.suppression import is_suppressed
 
 #: Characters in a connection's id that a page tells us of; Pusher's own have about twenty.
 MAX_SOCKET_ID_LENGTH: Final = 64
@@ -46,6 +45,9 @@ def publish(
     connection to leave out; a request given as ``exclude``, or a connection's id, leaves out its own tab. With
     ``immediate`` the event does not wait for the commit, and a rollback cannot stop it.
 
+    Of several such events in one transaction about the same object, of the same name, channels, fields, user, origin
+    and connection to leave out, the last alone is sent.
+
     Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
     ``InvalidEvent``, never for a service in trouble: that is logged and sent as ``publish_failed``.
     """
@@ -59,7 +61,8 @@ def publish(
         origin=origin,
         socket_id=socket_id or own_socket_id,
     )
-    send(composed, using=database_of(instance), immediate=immediate)
+    if not is_suppressed(instance._meta.model):
+        send((composed,), using=database_of(instance), immediate=immediate)
     return composed
 
 
@@ -70,20 +73,39 @@ def trigger(
     *,
     exclude: HttpRequest | str | None = None,
     socket_id: str | None = None,
+    coalesce: bool = False,
     immediate: bool = False,
     using: str = DEFAULT_DB_ALIAS,
 ) -> Event:
-    """Send any JSON ``data`` to up to 100 channels, once the transaction on ``using`` has been committed.
+    """Send any JSON ``data`` to channels, once the transaction on ``using`` has been committed.
+
+    Messages are news, and all of them are sent; with ``coalesce`` only the last of the same name, channels and
+    connection to leave out, of those in one transaction. More than 100 channels take more than one call.
 
     ``exclude`` is a request whose own tab is left out, or the id of a connection as a page has told it: a
     malformed one is ignored, where ``socket_id`` would raise. Returns and raises what ``publish`` does.
     """
     _, own_socket_id = _read_exclusion(exclude)
     composed = Event.compose(
-        _as_channels(channels), event, data, socket_id=socket_id or own_socket_id, encoder=settings.json_encoder
+        _as_channels(channels),
+        event,
+        data,
+        socket_id=socket_id or own_socket_id,
+        encoder=settings.json_encoder,
+        subject=() if coalesce else None,
     )
-    send(composed, using=using, immediate=immediate)
+    send((composed,), using=using, immediate=immediate)
     return composed
+
+
+async def apublish(instance: Model, event: str, **options: Any) -> Event:
+    """``publish`` for async code: it reads the database where Django does, never in the event loop."""
+    return await sync_to_async(publish)(instance, event, **options)
+
+
+async def atrigger(channels: str | Iterable[str], event: str, data: Any, **options: Any) -> Event:
+    """``trigger`` for async code; a transaction that is open in Django's own thread is awaited."""
+    return await sync_to_async(trigger)(channels, event, data, **options)
 
 
 def compose(
@@ -95,38 +117,54 @@ def compose(
     user: str = "",
     origin: str = "",
     socket_id: str | None = None,
+    is_automatic: bool = False,
+    max_size: int = MAX_DATA_SIZE,
+    reduce: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    source: type[Any] | None = None,
 ) -> Event:
     """Freeze an event about ``instance`` without sending it.
 
-    Where it would be over the limit, ``object`` is reduced to the primary key and ``truncated`` is true.
+    Where its data would have more than ``max_size`` bytes, ``truncated`` is true, and ``object`` is what ``reduce``
+    makes of it; or else, or if that is too large too, the primary key. ``source`` is the view that the warning names.
     """
-    payload = {
-        "object": object_data,
-        "user": user,
-        "model": model_name_of(instance),
-        "pk": _pk_text(instance.pk),
-        "origin": origin,
-    }
-    freeze = partial(Event.compose, _as_channels(channels), event, socket_id=socket_id, encoder=settings.json_encoder)
+    label, pk = instance._meta.concrete_model._meta.label, _pk_text(instance.pk)  # type: ignore[union-attr]
+    names = _as_channels(channels)
+    payload = {"object": object_data, "user": user, "model": model_name_of(instance), "pk": pk, "origin": origin}
+    subject = Subject(label, pk, user, origin, tuple(object_data), is_automatic)
+
+    def freeze(data: dict[str, Any]) -> Event:
+        text = encode(data, encoder=settings.json_encoder)
+        check_data_size(text, limit=max_size)
+        return Event(names, event, text, socket_id, subject)
+
     try:
         return freeze(payload)
     except EventTooLarge as error:
-        logger.warning(
-            "The event %r of %s %s has %d bytes, over the limit of %d: it goes out with the primary key alone. "
-            "Name fewer fields (pusher_include_model_fields).",
-            event, instance._meta.label, payload["pk"], error.size, error.limit,
-        )  # fmt: skip
-        names = {field.name for field in instance._meta.pk_fields}
-        reduced = {name: value for name, value in object_data.items() if name in names}
-        return freeze(payload | {"object": reduced, "truncated": True})
+        _warn_of_size(error, event, f"{label} {pk}", object_data=object_data, source=source)
+    if reduce is not None:
+        try:
+            return freeze(payload | {"object": reduce(object_data), "truncated": True})
+        except EventTooLarge:
+            # The primary key is what is left.
+            pass
+    pk_names = {field.name for field in instance._meta.pk_fields}
+    reduced = {name: value for name, value in object_data.items() if name in pk_names}
+    return freeze(payload | {"object": reduced, "truncated": True})
 
 
-def send(event: Event, *, using: str = DEFAULT_DB_ALIAS, immediate: bool = False) -> None:
-    """Hand the event to the backend, after the commit if a transaction is open on ``using``."""
-    if immediate or not connections[using].in_atomic_block:
-        _hand_over(event)
-    else:
-        transaction.on_commit(partial(_hand_over, event), using=using, robust=True)
+def _warn_of_size(
+    error: EventTooLarge, event: str, what: str, *, object_data: dict[str, Any], source: type[Any] | None
+) -> None:
+    view = f" of {source.__module__}.{source.__qualname__}" if source is not None else ""
+    sizes = {name: len(encode(value, encoder=settings.json_encoder).encode()) for name, value in object_data.items()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
+    log_quietly(
+        f"The event {event!r}{view} about {what} has {error.size} bytes, over the limit of {error.limit}: it goes out "
+        f"reduced. Its largest fields: {', '.join(f'{name} ({sizes[name]} bytes)' for name in largest)}. Name fewer "
+        "(pusher_include_model_fields or pusher_exclude_model_fields).",
+        cause=f"too large: {event}{view or what}",
+        level=logging.WARNING,
+    )
 
 
 def channel_of(
@@ -173,6 +211,18 @@ def username_of(user: Any) -> str:
     return str(user.get_username()) if user.is_authenticated else ""
 
 
+def member_info_of(user: Any) -> Mapping[str, Any]:
+    """What members of a presence channel are told of each other: ``PUSHERABLE_MEMBER_INFO``, or else the name.
+
+    By default this is the full name, or the username where there is none, of which 150 characters are told.
+    """
+    describe = settings.member_info
+    if describe is not None:
+        return cast(Mapping[str, Any], describe(user))
+    full_name = getattr(user, "get_full_name", str)()
+    return {"name": (full_name or username_of(user))[:150]}
+
+
 def request_origin(request: HttpRequest) -> str:
     """A random id of this request, 12 characters; the page that it renders knows its own events by it."""
     # A REST framework wraps the request; the page and the event must agree.
@@ -189,11 +239,14 @@ def socket_id_of(request: HttpRequest) -> str | None:
     """
     # Of a REST framework's request, the one that it wraps.
     django_request: HttpRequest = getattr(request, "_request", request)
-    told = django_request.headers.get("X-Socket-ID") or _read_form_field(django_request, "pusherable_socket_id")
+    # Not `headers`, which puts all of them into a dictionary first.
+    told = django_request.META.get("HTTP_X_SOCKET_ID") or _read_form_field(django_request, "pusherable_socket_id")
     return told if _is_acceptable_socket_id(told) else None
 
 
 def _read_form_field(request: HttpRequest, name: str) -> str:
+    if request.method != "POST":
+        return ""
     try:
         return str(request.POST.get(name, ""))
     except (BadRequest, MultiPartParserError, OSError, SuspiciousOperation):
@@ -213,14 +266,6 @@ def _read_exclusion(exclude: FieldNames | HttpRequest) -> tuple[FieldNames, str 
 def _is_acceptable_socket_id(text: str) -> bool:
     # Endless digits would make the service refuse the event, and with it a whole batch of others.
     return len(text) <= MAX_SOCKET_ID_LENGTH and is_socket_id(text)
-
-
-def _hand_over(event: Event) -> None:
-    try:
-        get_backend().deliver(event)
-    except Exception as error:  # noqa: BLE001
-        # A backend is anybody's code, and this is the last place before a visitor's page.
-        report_failure(event, error, sender=Event)
 
 
 def _as_channels(channels: str | Iterable[str]) -> tuple[str, ...]:

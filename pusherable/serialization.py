@@ -1,12 +1,18 @@
 """A model instance as plain data, by lists of the fields to include and to exclude."""
 
+import datetime
+import decimal
+import uuid
 from collections.abc import Collection, Iterator
 from functools import lru_cache
+from inspect import getattr_static
 from itertools import chain
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from django.db.models import Field, ManyToManyField, Model
 from django.db.models.fields.files import FieldFile
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.query_utils import DeferredAttribute
 
 from pusherable.exceptions import UnknownField
 
@@ -15,6 +21,22 @@ FieldNames = str | Collection[str] | None
 
 # Whatever else a model calls its secrets is the project's to exclude.
 _NEVER_BY_DEFAULT = frozenset({"password"})
+
+# Values of these types are no expressions.
+_PLAIN_TYPES: Final = frozenset(
+    {
+        *(type(None), bool, int, float, str, dict, list),
+        *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID),
+    }
+)
+
+
+class _Plan(NamedTuple):
+    """The fields to publish of a model."""
+
+    fields: tuple[Any, ...]
+    #: Name and attribute of each of them, if all are kept in the instance as they are published.
+    plain: tuple[tuple[str, str], ...] | None
 
 
 def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldNames = None) -> dict[str, Any]:
@@ -29,7 +51,9 @@ def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldName
     Raises ``UnknownField`` for a name that is no field of the model.
     """
     # Not type(instance): request.user is a lazy object around the real one.
-    fields = _chosen_fields(instance._meta.model, _as_names(include), _as_names(exclude))
+    fields, plain = _plan(instance._meta.model, _as_names(include), _as_names(exclude))
+    if plain is not None and (data := _read_plainly(instance, plain)) is not None:
+        return data
     unread = _unread_names(instance, fields)
     values = {field.name: _value(field, instance) for field in fields if field.attname not in unread}
     stored = _read_again(instance, unread) if unread else None
@@ -46,7 +70,35 @@ def _as_names(names: FieldNames) -> tuple[str, ...] | None:
     return tuple(names)
 
 
+def published_names(model: type[Model], *, include: FieldNames = None, exclude: FieldNames = None) -> frozenset[str]:
+    """The names that ``serialize`` would give such an instance's values, and those of their attributes."""
+    fields = _plan(model, _as_names(include), _as_names(exclude)).fields
+    return frozenset(name for field in fields for name in (field.name, field.attname))
+
+
+def _read_plainly(instance: Model, plain: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
+    """The values straight from the instance: the most frequent case, and a page waits for it."""
+    values = instance.__dict__
+    try:
+        data = {name: values[attname] for name, attname in plain}
+    except KeyError:
+        return None
+    return data if _PLAIN_TYPES.issuperset(map(type, data.values())) else None
+
+
 @lru_cache(maxsize=1024)
+def _plan(model: type[Model], include: tuple[str, ...] | None, exclude: tuple[str, ...] | None) -> _Plan:
+    fields = _chosen_fields(model, include, exclude)
+    is_plain = all(_is_plain(field, model) for field in fields)
+    return _Plan(fields, tuple((field.name, field.attname) for field in fields) if is_plain else None)
+
+
+def _is_plain(field: Any, model: type[Model]) -> bool:
+    kept_as = type(getattr_static(model, field.attname, None))
+    reads_attribute = type(field).value_from_object is Field.value_from_object
+    return reads_attribute and kept_as in (DeferredAttribute, ForeignKeyDeferredAttribute)
+
+
 def _chosen_fields(
     model: type[Model], include: tuple[str, ...] | None, exclude: tuple[str, ...] | None
 ) -> tuple[Any, ...]:

@@ -23,7 +23,11 @@ SENDING = (
     "client",
     "serialization",
     "backends",
+    "claims",
+    "suppression",
+    "commits",
     "publishing",
+    "bulk",
 )
 # The faces may use each other, as long as no circle comes of it.
 FACES = (
@@ -33,10 +37,13 @@ FACES = (
     "checks",
     "management",
     "mixins",
+    "presence",
+    "publishers",
     "pytest_plugin",
     "templatetags",
     "testing",
     "urls",
+    "users",
     "views",
     "webhooks",
 )

@@ -4,8 +4,10 @@ import sys
 import uuid
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
+from django.test import override_settings
 from django.views.debug import ExceptionReporter
 
 from pusherable import conf
@@ -602,3 +604,23 @@ class TestDisconnectUsers:
     def test_yes_no_or_unsaid(self, settings, value, read):
         settings.PUSHERABLE_DISCONNECT_USERS = value
         assert pusherable_settings.disconnect_users is read
+
+
+class TestReading:
+    def test_deleted_assigned_and_overridden_settings_are_seen_at_once(self):
+        with override_settings(PUSHERABLE_BACKEND="dummy"):
+            assert conf.settings.backend == "dummy"
+            with override_settings(PUSHERABLE_BACKEND="console"):
+                assert conf.settings.backend == "console"
+                django_settings.PUSHERABLE_BACKEND = "inline"
+                assert conf.settings.backend == "inline"
+                del django_settings.PUSHERABLE_BACKEND
+                assert conf.settings.backend == "locmem"
+            assert conf.settings.backend == "dummy"
+
+    def test_settings_of_another_kind_are_asked_as_any_object(self, monkeypatch):
+        class Settings:
+            PUSHERABLE_BACKEND = "console"
+
+        monkeypatch.setattr(conf, "django_settings", Settings())
+        assert (conf.settings.backend, conf.settings.private_channels) == ("console", ChannelKind.PUBLIC)

@@ -37,9 +37,31 @@ class TestEvent:
         with pytest.raises(InvalidEvent, match="The event 'view' names no channel."):
             Event((), "view", "{}")
 
-    def test_101_channels_are_refused(self):
-        with pytest.raises(InvalidEvent, match="names 101 channels; 100 is the limit"):
-            Event(tuple(f"c{n}" for n in range(101)), "view", "{}")
+    def test_subject_is_no_part_of_what_travels(self):
+        event = Event(("a",), "view", "{}", subject=("post", "1"))
+        assert (event, repr(event)) == (Event(("a",), "view", "{}"), repr(Event(("a",), "view", "{}")))
+
+    @pytest.mark.parametrize(
+        ("channels", "parts"),
+        [
+            (["a"], [["a"]]),
+            (["private-encrypted-a"], [["private-encrypted-a"]]),
+            (["a", "b"], [["a", "b"]]),
+            ([f"c{n}" for n in range(100)], [[f"c{n}" for n in range(100)]]),
+            ([f"c{n}" for n in range(101)], [[f"c{n}" for n in range(100)], ["c100"]]),
+            (
+                ["private-encrypted-a", "b", "private-encrypted-c"],
+                [["b"], ["private-encrypted-a"], ["private-encrypted-c"]],
+            ),
+        ],
+    )
+    def test_one_call_has_100_channels_and_an_encrypted_one_to_itself(self, channels, parts):
+        """B.13."""
+        event = Event(tuple(channels), "view", "{}", "1.2", subject="x")
+        assert [list(part.channels) for part in event.parts] == parts
+        assert {(part.name, part.data, part.socket_id, part.subject) for part in event.parts} == {
+            ("view", "{}", "1.2", "x")
+        }
 
     def test_illegal_channel_is_refused(self):
         with pytest.raises(InvalidChannel):

@@ -1,6 +1,10 @@
+import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
@@ -12,6 +16,8 @@ from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
 from pusherable.publishing import (
     MAX_SOCKET_ID_LENGTH,
+    apublish,
+    atrigger,
     channel_of,
     publish,
     request_origin,
@@ -20,7 +26,8 @@ from pusherable.publishing import (
     username_of,
 )
 from pusherable.signals import publish_failed
-from tests.factories import DocumentFactory, PageFactory, PostFactory, UserFactory
+from pusherable.suppression import suppress
+from tests.factories import DocumentFactory, PageFactory, PostFactory, TagFactory, UserFactory
 from tests.testapp.models import Elsewhere, FeaturedPost, Member, Post, Reading, Review, Seat
 
 
@@ -37,6 +44,13 @@ class Wrapper:
 
     def __init__(self, request):
         self._request = request
+
+
+class ThreadNamingBackend(BaseBackend):
+    threads = set()
+
+    def deliver(self, event):
+        self.threads.add(threading.get_ident())
 
 
 class RaisingBackend(BaseBackend):
@@ -121,9 +135,26 @@ class TestPublish:
             "truncated": True,
         }
         assert caplog.messages == [
-            "The event 'view' of testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out with the "
-            "primary key alone. Name fewer fields (pusher_include_model_fields)."
+            "The event 'view' about testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out reduced. Its "
+            "largest fields: body (10302 bytes), title (12 bytes), pub_date (4 bytes). Name fewer "
+            "(pusher_include_model_fields or pusher_exclude_model_fields)."
         ]
+        assert caplog.records[0].levelname == "WARNING"
+
+    def test_too_large_is_warned_of_once_a_minute(self, caplog):
+        for pk in (1, 2, 2):
+            publish(PostFactory.build(pk=pk, body="x" * 10_300), "view", include="body")
+        assert [message.partition(" has ")[0] for message in caplog.messages] == [
+            "The event 'view' about testapp.Post 1",
+            "The event 'view' about testapp.Post 2",
+        ]
+
+    def test_suppressed_object_is_composed_but_not_sent(self, pusherable_outbox):
+        with suppress(Post):
+            event = publish(PostFactory(), "view", immediate=True)
+            trigger("newsroom", "bell", 1, immediate=True)
+        assert event.name == "view"
+        assert [event.name for event in pusherable_outbox] == ["bell"]
 
     def test_encoder_of_the_project_is_used(self, settings):
         class Encoder(json.JSONEncoder):
@@ -168,6 +199,31 @@ class TestAfterTheCommit:
     def test_outside_of_a_transaction_it_leaves_at_once(self, pusherable_outbox):
         publish(PostFactory(), "view")
         assert len(pusherable_outbox) == 1
+
+    def test_same_event_of_one_object_is_sent_once_with_the_last_values(self, pusherable_outbox):
+        with transaction.atomic():
+            post, other = PostFactory(title="1"), PostFactory()
+            for title in ("2", "3"):
+                publish(post, "updated", channels="news")
+                post.title = title
+            publish(other, "updated", channels="news")
+            publish(post, "updated", channels="news")
+        assert [(event.payload["pk"], event.payload["object"]["title"]) for event in pusherable_outbox] == [
+            (str(other.pk), "What's up?"),
+            (str(post.pk), "3"),
+        ]
+
+    def test_messages_are_coalesced_on_request_alone(self, pusherable_outbox):
+        with transaction.atomic():
+            for number in range(3):
+                trigger("newsroom", "bell", number)
+                trigger("newsroom", "progress", number, coalesce=True)
+        assert [(event.name, event.payload) for event in pusherable_outbox] == [
+            ("bell", 0),
+            ("bell", 1),
+            ("bell", 2),
+            ("progress", 2),
+        ]
 
     def test_immediate_does_not_wait(self, pusherable_outbox):
         with transaction.atomic():
@@ -329,3 +385,41 @@ class TestSocketIdOf:
     )
     def test_body_that_cannot_be_read_is_left_to_the_view(self, request_with_a_bad_body):
         assert socket_id_of(request_with_a_bad_body) is None
+
+
+@pytest.mark.django_db(transaction=True)
+class TestFromAsyncCode:
+    def test_apublish_reads_and_waits_where_django_does(self, pusherable_outbox):
+        post, tag = PostFactory(), TagFactory()
+        post.tags.add(tag)
+
+        async def work():
+            return await apublish(post, "view", user="ada")
+
+        event = async_to_sync(work)()
+        assert pusherable_outbox == [event]
+        assert (event.payload["object"]["tags"], event.payload["user"]) == ([tag.pk], "ada")
+
+    def test_atrigger_waits_for_the_transaction_around_it(self, pusherable_outbox):
+        async def work():
+            await atrigger("newsroom", "bell", "ding")
+            return list(pusherable_outbox)
+
+        with transaction.atomic():
+            assert async_to_sync(work)() == []
+        assert [event.data for event in pusherable_outbox] == ['"ding"']
+
+    def test_event_loop_never_waits_for_the_backend(self, settings):
+        settings.PUSHERABLE_BACKEND = f"{__name__}.ThreadNamingBackend"
+
+        async def work():
+            await atrigger("newsroom", "bell", "ding")
+            return threading.get_ident()
+
+        def run():
+            return asyncio.run(work())
+
+        with ThreadPoolExecutor() as pool:
+            loop_thread = pool.submit(run).result()
+        assert ThreadNamingBackend.threads
+        assert loop_thread not in ThreadNamingBackend.threads

@@ -40,6 +40,13 @@ class BaseBackend:
         for event in events:
             self.deliver(event)
 
+    def joins_transaction(self, using: str) -> bool:
+        """Whether the queue is kept in the database ``using``: then events are given while its transaction is open.
+
+        A rollback has to take them back out of the queue. By default they are given after the commit.
+        """
+        return False
+
     def disconnect(self, user_id: str) -> None:
         """Send a signed-in user's connections away; as ``deliver``, it does not raise for a service in trouble.
 
