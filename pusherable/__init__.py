@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pusherable.backends.counting import delivery_stats as delivery_stats
+    from pusherable.bulk import apublish_many as apublish_many
+    from pusherable.bulk import publish_many as publish_many
     from pusherable.client import get_client as get_client
     from pusherable.publishing import apublish as apublish
     from pusherable.publishing import atrigger as atrigger
@@ -16,10 +18,12 @@ __version__ = "1.0.0"
 
 _DOORS = {
     "apublish": "pusherable.publishing",
+    "apublish_many": "pusherable.bulk",
     "atrigger": "pusherable.publishing",
     "delivery_stats": "pusherable.backends.counting",
     "get_client": "pusherable.client",
     "publish": "pusherable.publishing",
+    "publish_many": "pusherable.bulk",
     "suppress": "pusherable.suppression",
     "trigger": "pusherable.publishing",
 }

@@ -51,7 +51,7 @@ def publish(
     Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
     ``InvalidEvent``, never for a service in trouble: that is logged and sent as ``publish_failed``.
     """
-    fields, own_socket_id = _read_exclusion(exclude)
+    fields, own_socket_id = read_exclusion(exclude)
     composed = compose(
         instance,
         event,
@@ -85,7 +85,7 @@ def trigger(
     ``exclude`` is a request whose own tab is left out, or the id of a connection as a page has told it: a
     malformed one is ignored, where ``socket_id`` would raise. Returns and raises what ``publish`` does.
     """
-    _, own_socket_id = _read_exclusion(exclude)
+    _, own_socket_id = read_exclusion(exclude)
     composed = Event.compose(
         _as_channels(channels),
         event,
@@ -254,7 +254,7 @@ def _read_form_field(request: HttpRequest, name: str) -> str:
         return ""
 
 
-def _read_exclusion(exclude: FieldNames | HttpRequest) -> tuple[FieldNames, str | None]:
+def read_exclusion(exclude: FieldNames | HttpRequest) -> tuple[FieldNames, str | None]:
     """The fields to leave out, or else the connection: no field's name holds a dot."""
     if isinstance(getattr(exclude, "_request", exclude), HttpRequest):
         return None, socket_id_of(cast(HttpRequest, exclude))

@@ -19,6 +19,7 @@ from pusherable.publishing import (
     apublish,
     atrigger,
     channel_of,
+    member_info_of,
     publish,
     request_origin,
     socket_id_of,
@@ -340,6 +341,15 @@ class TestUsernameOf:
         assert username_of("ada") == "ada"
         assert username_of(AnonymousUser()) == ""
         assert username_of(Member(email="ada@example.com")) == "ada@example.com"
+
+
+class TestMemberInfoOf:
+    def test_name_or_what_the_setting_says(self, settings):
+        assert member_info_of(UserFactory.build(username="ada")) == {"name": "ada"}
+        assert member_info_of(UserFactory.build(first_name="Ada", last_name="L" * 150)) == {"name": "Ada " + "L" * 146}
+        assert member_info_of(Member(email="ada@example.com")) == {"name": "ada@example.com"}
+        settings.PUSHERABLE_MEMBER_INFO = lambda user: {"id": user.username}
+        assert member_info_of(UserFactory.build(username="ada")) == {"id": "ada"}
 
 
 class TestRequestOrigin:
