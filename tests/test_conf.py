@@ -441,6 +441,36 @@ class TestWebhookUrl:
         )
 
 
+def describe(user):
+    return {}
+
+
+class TestMemberInfo:
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_default_is_none(self, settings, value):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        assert pusherable_settings.member_info is None
+
+    @pytest.mark.parametrize("value", [describe, f"{__name__}.describe"])
+    def test_function_or_path(self, settings, value):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        assert pusherable_settings.member_info is describe
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("nowhere.describe", "PUSHERABLE_MEMBER_INFO = 'nowhere.describe' cannot be imported: No module named"),
+            (7, "PUSHERABLE_MEMBER_INFO is 7; it is a function of a user, or its dotted path."),
+            (f"{__name__}.SECRET", "PUSHERABLE_MEMBER_INFO is '"),
+        ],
+    )
+    def test_anything_else_is_an_error(self, settings, value, message):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        with pytest.raises(SettingsError, match="PUSHERABLE_MEMBER_INFO") as refusal:
+            _ = pusherable_settings.member_info
+        assert str(refusal.value).startswith(message)
+
+
 class TestPrivateChannels:
     @pytest.mark.parametrize(
         ("value", "kind"),
