@@ -1,20 +1,31 @@
+import io
 import json
 import logging
+import os
 import time
 from datetime import UTC, datetime
+from functools import partial
+from queue import Queue
 
 import pytest
 from django.core.cache import cache
+from django.db import connections
 from django.http import HttpRequest
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
+from django.urls import include, path
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
 from pusherable import signals
 from pusherable.exceptions import InvalidSignature
-from pusherable.signing import sign
+from pusherable.signing import channel_message, sign
 from pusherable.webhooks import MAX_BODY_SIZE, instance_of, parse_webhook, read_webhook, receive
-from tests.testapp.models import Document, Page, Post, Review, Seat
+from tests.server.processes import ROOT, running_server
+from tests.testapp.models import Document, Page, Post, Review, Seat, Tag
+
+urlpatterns = [path("pusher/", include("pusherable.urls"))]
 
 ALL = {
     "channel_occupied": signals.channel_occupied,
@@ -374,12 +385,12 @@ class TestBody:
         assert receive(request).status_code == 400
 
     def test_sender_who_breaks_off_is_400(self):
-        class Broken:
+        class Broken(io.BytesIO):
+            def seekable(self):
+                return False
+
             def read(self, *args):
                 raise OSError("gone")
-
-            def close(self):
-                pass
 
         request = post(b"x")
         request._stream = Broken()
@@ -390,6 +401,7 @@ class TestBody:
         request.META["CONTENT_LENGTH"] = "x"
         assert receive(request).status_code == 400
 
+    @examples(max_examples=40)
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.text(),
@@ -457,3 +469,135 @@ class TestServiceThatIsNotConfigured:
         settings.PUSHER_KEY = ""
         with pytest.raises(Exception, match="PUSHER_KEY is not set"):
             receive(HttpRequest())
+
+
+class Browser:
+    """A real connection to the server, which signs what it may listen to by itself."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.socket_id = json.loads(json.loads(connection.recv(timeout=30))["data"])["socket_id"]
+
+    def subscribe(self, channel, **member):
+        data = {"channel": channel}
+        channel_data = json.dumps(member) if member else None
+        if channel.startswith(("private-", "presence-")):
+            message = channel_message(self.socket_id, channel, channel_data)
+            data["auth"] = f"test-key:{sign('test-secret', message)}"
+        self.send("pusher:subscribe", data | ({"channel_data": channel_data} if member else {}))
+        while json.loads(self._connection.recv(timeout=30))["event"] != "pusher_internal:subscription_succeeded":
+            pass
+
+    def send(self, event, data, **more):
+        self._connection.send(json.dumps({"event": event, "data": data, **more}))
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.django_db(transaction=True)
+class TestFromRunpushserver:
+    @pytest.fixture
+    def arrived(self, connected):
+        """What the signals have been sent with, one after the other, as the server's requests bring it."""
+        queue = Queue()
+
+        def receiver_for(name):
+            def receiver(signal, sender, time, event_id, **kwargs):
+                queue.put({"name": name, **kwargs})
+
+            return receiver
+
+        for name, signal in ALL.items():
+            connected(signal, receiver_for(name))
+        return partial(queue.get, timeout=30)
+
+    @pytest.fixture
+    def server(self, live_server, tmp_path):
+        url = f"{live_server.url}/pusher/webhook/"
+        (tmp_path / "hooked_settings.py").write_text(
+            f"from tests.settings import *\n\nPUSHERABLE_WEBHOOK_URL = {url!r}\n"
+        )
+        env = {"DJANGO_SETTINGS_MODULE": "hooked_settings", "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+        with running_server(env=env) as server:
+            yield server
+
+    @pytest.fixture
+    def browser(self, server):
+        with connect(f"ws://{server.address}/app/test-key?protocol=7", open_timeout=30) as connection:
+            yield Browser(connection)
+
+    def test_what_happens_there_arrives_here(self, browser, arrived, connected):
+        patience = iter([ZeroDivisionError("not yet")])
+
+        def impatient(**kwargs):
+            for error in patience:
+                raise error
+
+        on_post = {"model": Post, "pk": "1"}
+        browser.subscribe("private-post_1")
+        assert arrived() == {"name": "channel_occupied", "channel": "private-post_1", **on_post}
+        browser.subscribe("presence-post_1", user_id="7", user_info={"name": "Ada"})
+        assert [arrived(), arrived()] == [
+            {"name": "channel_occupied", "channel": "presence-post_1", **on_post},
+            {"name": "member_added", "channel": "presence-post_1", "user_id": "7", **on_post},
+        ]
+        browser.send("client-typing", {"at": 3}, channel="presence-post_1")
+        assert arrived() == {
+            "name": "client_event",
+            "channel": "presence-post_1",
+            "event": "client-typing",
+            "data": '{"at":3}',
+            "socket_id": browser.socket_id,
+            "user_id": "7",
+            **on_post,
+        }
+        # The server tries again where a receiver has failed.
+        connected(signals.member_removed, impatient)
+        browser.send("pusher:unsubscribe", {"channel": "presence-post_1"})
+        left = {"name": "member_removed", "channel": "presence-post_1", "user_id": "7", **on_post}
+        vacated = {"name": "channel_vacated", "channel": "presence-post_1", **on_post}
+        told = [arrived(), arrived(), arrived()]
+        assert (told.count(left), told.count(vacated)) == (2, 1)
+        browser.subscribe("cache-news")
+        elsewhere = {"channel": "cache-news", "model": None, "pk": None}
+        assert [arrived(), arrived()] == [
+            {"name": "channel_occupied", **elsewhere},
+            {"name": "cache_miss", **elsewhere},
+        ]
+
+
+@pytest.mark.urls(__name__)
+class TestView:
+    def test_signature_is_all_it_takes(self, settings, received):
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
+        body = compose(OCCUPIED)
+        headers = {"X-Pusher-Key": "test-key", "X-Pusher-Signature": sign("test-secret", body)}
+        service = Client(enforce_csrf_checks=True, headers=headers)
+        response = service.post("/pusher/webhook/", body, content_type="application/json")
+        assert (response.status_code, response.content) == (200, b"")
+        assert [told["name"] for told in received] == ["channel_occupied"]
+
+    def test_nothing_but_post(self, client):
+        assert [getattr(client, method)("/pusher/webhook/").status_code for method in ("get", "put", "head")] == [
+            405
+        ] * 3
+
+    @pytest.mark.django_db(transaction=True, databases=["default", "other"])
+    def test_work_of_one_receiver_stays_when_another_fails(self, settings, client, connected):
+        def diligent(**kwargs):
+            Tag.objects.create(label="kept")
+
+        def broken(**kwargs):
+            Tag.objects.create(label="x" * 10, pk=Tag.objects.get().pk)
+
+        connected(signals.channel_occupied, diligent)
+        connected(signals.channel_occupied, broken)
+        for alias in connections:
+            connections[alias].settings_dict["ATOMIC_REQUESTS"] = True
+        try:
+            body = compose(OCCUPIED)
+            headers = {"X-Pusher-Key": "test-key", "X-Pusher-Signature": sign("test-secret", body)}
+            response = client.post("/pusher/webhook/", body, content_type="application/json", headers=headers)
+        finally:
+            for alias in connections:
+                connections[alias].settings_dict["ATOMIC_REQUESTS"] = False
+        assert (response.status_code, [tag.label for tag in Tag.objects.all()]) == (500, ["kept"])
