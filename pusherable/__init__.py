@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pusherable.bulk import apublish_many as apublish_many
     from pusherable.bulk import publish_many as publish_many
     from pusherable.client import get_client as get_client
+    from pusherable.publishers import publishes as publishes
     from pusherable.publishing import apublish as apublish
     from pusherable.publishing import atrigger as atrigger
     from pusherable.publishing import publish as publish
@@ -24,6 +25,7 @@ _DOORS = {
     "get_client": "pusherable.client",
     "publish": "pusherable.publishing",
     "publish_many": "pusherable.bulk",
+    "publishes": "pusherable.publishers",
     "suppress": "pusherable.suppression",
     "trigger": "pusherable.publishing",
 }

@@ -1,11 +1,11 @@
 """A view at work has the first say: what models publish by themselves meanwhile waits, and yields to its event."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
-from dataclasses import replace
 from typing import NamedTuple
 
 from pusherable.events import Event, Subject
+from pusherable.thinning import is_automatic, latest
 
 
 class Attribution(NamedTuple):
@@ -49,14 +49,20 @@ class Claim:
         Events of models wait. Any other event makes those superfluous that it repeats, and lets go of the rest but
         for those of the view's own name.
         """
+        settled = latest([*self._held, *events])
         if all(map(is_automatic, events)):
-            self._held += events
+            self._held = list(settled)
             return []
-        settled = yielding([*self._held, *events])
         spoken = [place for place, event in enumerate(settled) if not is_automatic(event)]
         before = settled[: spoken[-1] + 1]
-        self._held = [event for event in before if self._may_yet_be_repeated(event)] + settled[spoken[-1] + 1 :]
+        self._held = [event for event in before if self._may_yet_be_repeated(event)]
+        self._held += settled[spoken[-1] + 1 :]
         return [event for event in before if not self._may_yet_be_repeated(event)]
+
+    def holds(self, name: str, model: str, pk: str) -> bool:
+        """Whether a model's event of that name about that object is waiting."""
+        subjects = (event.subject for event in self._held if event.name == name)
+        return any(isinstance(each, Subject) and (each.model, each.pk) == (model, pk) for each in subjects)
 
     def end(self) -> list[Event]:
         """What the view has left for the models to say."""
@@ -73,25 +79,3 @@ _claim: ContextVar[Claim | None] = ContextVar("pusherable_claim", default=None)
 def current_claim() -> Claim | None:
     """The claim of the view that is at work in this thread or task."""
     return _claim.get()
-
-
-def is_automatic(event: Event) -> bool:
-    """Whether a model has published the event by itself."""
-    return isinstance(event.subject, Subject) and event.subject.is_automatic
-
-
-def yielding(events: Iterable[Event]) -> list[Event]:
-    """``events`` without those of models that a later one repeats, on the channels where it does."""
-    spoken: dict[tuple[str, str, str], set[str]] = {}
-    kept: list[Event] = []
-    for event in reversed(list(events)):
-        if not isinstance(event.subject, Subject):
-            kept.append(event)
-            continue
-        channels = spoken.setdefault((event.name, event.subject.model, event.subject.pk), set())
-        if not event.subject.is_automatic:
-            channels.update(event.channels)
-            kept.append(event)
-        elif rest := tuple(channel for channel in event.channels if channel not in channels):
-            kept.append(event if len(rest) == len(event.channels) else replace(event, channels=rest))
-    return kept[::-1]

@@ -10,11 +10,12 @@ from weakref import WeakValueDictionary, ref
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from pusherable.backends import get_backend
-from pusherable.claims import current_claim, is_automatic, yielding
+from pusherable.claims import current_claim
 from pusherable.conf import SettingsError
 from pusherable.events import Event
 from pusherable.failures import report_failure
 from pusherable.suppression import is_suppressed
+from pusherable.thinning import is_automatic, latest
 
 
 class Hook:
@@ -85,22 +86,6 @@ def send(
 def is_waiting(mark: object, *, using: str) -> bool:
     """Whether events that were sent with this ``mark`` are waiting for the commit on ``using``."""
     return mark in _batch_of(using).marked
-
-
-def latest(events: Sequence[Event]) -> Sequence[Event]:
-    """``events`` in their order, without those that a later one makes superfluous.
-
-    That is one of the same name, channels, socket id and subject; and for an event that a model has published by
-    itself, any later one of its name about the same object.
-    """
-    if len(events) < 2:
-        return events
-    last: dict[object, Event] = {}
-    for event in events:
-        key = (event.channels, event.name, event.socket_id, event.subject) if event.subject is not None else id(event)
-        last.pop(key, None)
-        last[key] = event
-    return yielding(last.values())
 
 
 def hand_over(events: Sequence[Event]) -> None:

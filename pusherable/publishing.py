@@ -127,7 +127,7 @@ def compose(
     Where its data would have more than ``max_size`` bytes, ``truncated`` is true, and ``object`` is what ``reduce``
     makes of it; or else, or if that is too large too, the primary key. ``source`` is the view that the warning names.
     """
-    label, pk = instance._meta.concrete_model._meta.label, _pk_text(instance.pk)  # type: ignore[union-attr]
+    label, pk = identity_of(instance)
     names = _as_channels(channels)
     payload = {"object": object_data, "user": user, "model": model_name_of(instance), "pk": pk, "origin": origin}
     subject = Subject(label, pk, user, origin, tuple(object_data), is_automatic)
@@ -196,6 +196,11 @@ def channel_of(
 def model_name_of(target: Model | type[Model]) -> str:
     """The model's name in lower case; of a proxy, that of the model it stands for."""
     return str(target._meta.concrete_model._meta.model_name)  # type: ignore[union-attr]
+
+
+def identity_of(instance: Model) -> tuple[str, str]:
+    """What no other object has in common with it: its model's label, of a proxy that of its model, and its key."""
+    return str(instance._meta.concrete_model._meta.label), _pk_text(instance.pk)  # type: ignore[union-attr]
 
 
 def database_of(instance: Model) -> str:
