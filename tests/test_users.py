@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -10,15 +11,20 @@ from django.db.models.signals import post_delete, post_save, pre_save
 from django.test import RequestFactory
 from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from pusherable.backends import BaseBackend
 from pusherable.events import Event
 from pusherable.exceptions import InvalidChannel
+from pusherable.presence import Occupancy, members, occupancy
+from pusherable.signing import sign
 from pusherable.suppression import suppress
 from pusherable.testing import disconnected
 from pusherable.users import connect_signals, disconnect, notify, user_id_of
 from tests.answering import refusing_port
 from tests.factories import PageFactory, TagFactory, UserFactory
+from tests.server.processes import running_server
 from tests.testapp.models import Member, Tag
 
 urlpatterns = [path("", include(([path("user-auth/", lambda request: None, name="user-auth")], "pusherable")))]
@@ -348,3 +354,50 @@ class TestConnectSignals:
     def test_project_without_users_has_nothing_to_watch(self, settings):
         settings.AUTH_USER_MODEL = "nowhere.User"
         connect_signals()
+
+
+class SiteURLs:
+    urlpatterns = [path("pusher/", include("pusherable.urls"))]
+
+
+class TestWithARealServer:
+    @pytest.fixture
+    def server(self, settings):
+        with running_server() as server:
+            settings.PUSHER_PORT = server.port
+            settings.PUSHERABLE_BACKEND = "inline"
+            settings.ROOT_URLCONF = SiteURLs
+            yield server
+
+    @pytest.fixture
+    def browser(self, server):
+        with connect(f"ws://{server.address}/app/test-key?protocol=7", open_timeout=30) as connection:
+            yield connection
+
+    def test_user_who_signs_in_is_present_and_notified_and_sent_away_at_logout(self, user, client, browser):
+        def receive():
+            message = json.loads(browser.recv(timeout=30))
+            data = message["data"]
+            return message["event"], json.loads(data) if isinstance(data, str) else data
+
+        def send(event, **data):
+            browser.send(json.dumps({"event": event, "data": data}))
+
+        client.force_login(user)
+        socket_id = receive()[1]["socket_id"]
+        send("pusher:signin", **client.post("/pusher/user-auth/", {"socket_id": socket_id}).json())
+        assert receive()[0] == "pusher:signin_success"
+        send("pusher:subscribe", channel="#server-to-user-7")
+        assert receive()[0] == "pusher_internal:subscription_succeeded"
+        # Who has signed in needs no further word on who it is (protocol A.31).
+        room = "presence-room"
+        send("pusher:subscribe", channel=room, auth=f"test-key:{sign('test-secret', f'{socket_id}:{room}')}")
+        assert receive()[0] == "pusher_internal:subscription_succeeded"
+        assert (members(room), occupancy(room), members("presence-hall")) == (["7"], Occupancy(True, 1), [])
+        notify(user, "mail", {"unread": 3})
+        assert receive() == ("mail", {"unread": 3})
+        client.logout()
+        with pytest.raises(ConnectionClosed) as closing:
+            while True:
+                browser.recv(timeout=30)
+        assert closing.value.rcvd.code == 4009
