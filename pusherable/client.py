@@ -6,8 +6,11 @@ It is imported at first use: it costs 20 MB and a tenth of a second (protocol F.
 import base64
 import json
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 
 _clients: dict[tuple[Service, bytes | None], "Pusher"] = {}
 
+# A fork in the middle of another thread's import leaves the child with a module that it waits for, for ever.
+_importing = threading.Lock()
+os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
+
 # A pooled connection must not be shared with the process it was forked from.
 os.register_at_fork(after_in_child=_clients.clear)
 
@@ -36,6 +43,7 @@ def get_client() -> "Pusher":
     Raises ``SettingsError`` where no service is configured. Its calls raise the errors of
     ``pusher.errors`` where the service refuses, and ``DeliveryFailed`` where it gives no answer.
     """
+    _import_once()
     known = (settings.service, settings.encryption_master_key)
     return _clients.get(known) or _clients.setdefault(known, _make_client(*known))
 
@@ -50,8 +58,8 @@ def deliver(events: Sequence[Event]) -> None:
     ``DeliveryFailed`` whose ``reason`` is ``unreachable``, ``timeout``, ``tls``, ``bad-answer``, ``bad-request``,
     ``unauthorized``, ``clock``, ``forbidden``, ``not-found``, ``too-large``, ``rate-limited`` or ``service-error``.
     """
-    requests = list(_compose_requests(events))
     client = get_client()
+    requests = list(_compose_requests(events))
     from pusher.errors import PusherError
     from pusher.http import POST, Request
 
@@ -156,6 +164,7 @@ def _exclusion(event: Event) -> dict[str, str]:
 
 def _ask(method: str, path: str, *, query: dict[str, str] | None = None, body: bytes = b"") -> Any:
     """A request below the app, signed by ourselves, and its answer as a Python value."""
+    _import_once()
     service = settings.service
     path = f"/apps/{service.app_id}/{path}"
     answer = _exchange(service, method, path, query=query or {}, body=body, headers=_OWN_HEADERS)
@@ -192,6 +201,14 @@ def _read_answer(answer: Answer, service: Service) -> Any:
         return json.loads(answer.text)
     except ValueError as error:
         raise explain_nonsense(answer, service) from error
+
+
+@cache
+def _import_once() -> None:
+    with _importing:
+        # The last one is for the look-up of a host's name.
+        for name in ("pusher", "urllib3", "encodings.idna"):
+            import_module(name)
 
 
 def _make_client(service: Service, master_key: bytes | None) -> "Pusher":

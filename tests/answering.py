@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,12 +12,16 @@ from pusherable import client, transport
 
 
 class Service:
-    """``answer`` is status, body and headers; while ``silent`` is not set, nothing is answered."""
+    """``answer`` is status, body and headers; requests that come while ``silent`` is not set have none."""
 
     def __init__(self):
         self.requests = []
+        # The bodies that it has answered with success, and in time.
+        self.taken = []
         self.connections = set()
         self.answer = (200, b"{}")
+        # Seconds before each byte of the answer's body.
+        self.drip = 0.0
         self.silent = threading.Event()
 
         service = self
@@ -29,14 +34,24 @@ class Service:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 service.connections.add(self.client_address)
                 service.requests.append((self.path, dict(self.headers), body))
-                service.silent.wait(10)
+                drip = service.drip
+                if not service.silent.is_set():
+                    service.silent.wait(10)
+                    self.close_connection = True
+                    return
                 status, text, *headers = service.answer
                 self.send_response(status)
                 for name, value in dict(*headers).items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                self.wfile.write(text)
+                for byte in text if drip else b"":
+                    time.sleep(drip)
+                    self.wfile.write(bytes([byte]))
+                if not drip:
+                    self.wfile.write(text)
+                if not drip and 200 <= status < 300:
+                    service.taken.append(body)
 
             do_GET = do_POST
 

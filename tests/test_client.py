@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import json
+import os
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
@@ -10,6 +11,8 @@ from pusher.errors import PusherBadAuth
 
 from pusherable import signing
 from pusherable.client import (
+    _import_once,
+    _importing,
     channel_info,
     channel_shared_secret,
     deliver,
@@ -49,6 +52,16 @@ class TestGetClient:
     def test_ipv6_host_is_bracketed(self, settings):
         settings.PUSHER_HOST = "::1"
         assert get_client()._pusher_client.host == "[::1]"
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_no_fork_comes_in_the_middle_of_an_import(self):
+        get_client()
+        _import_once.cache_clear()
+        child = os.fork()
+        if not child:
+            os._exit(_importing.locked())
+        assert os.waitpid(child, 0)[1] == 0
+        assert not _importing.locked()
 
     def test_no_service_is_an_error(self, settings):
         settings.PUSHER_KEY = ""

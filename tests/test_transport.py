@@ -94,6 +94,14 @@ class TestTransport:
                 deliver([EVENT])
         assert (failure.value.reason, failure.value.retryable) == ("unreachable", True)
 
+    def test_nothing_is_read_after_the_deadline(self, monkeypatch):
+        near, far = socket.socketpair()
+        with near, far, near.makefile("rb", buffering=0) as stream:
+            far.sendall(b"late")
+            monkeypatch.setattr(transport._deadline, "at", time.monotonic() - 1)
+            with pytest.raises(TimeoutError):
+                transport._BoundedReader(stream, near).read(1)
+
     def test_slow_answer_does_not_hurry_the_next_request(self, service, settings):
         settings.PUSHER_TIMEOUT = 5
         deliver([EVENT])

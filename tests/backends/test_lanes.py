@@ -1,6 +1,7 @@
 from collections import defaultdict
 
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pusherable.backends.lanes import LEAST_REQUEST_SIZE, MAX_REQUEST_SIZE, Job, Lane
@@ -162,6 +163,7 @@ channel_sets = st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=4, uniq
 
 
 class TestOrder:
+    @hypothesis_settings(max_examples=40)
     @given(jobs=st.lists(channel_sets, max_size=60), answers=answers, probing=st.lists(st.booleans(), max_size=200))
     def test_channels_keep_it_whatever_fails(self, jobs, answers, probing):
         made, taken, now = Lane(), defaultdict(list), 0.0
