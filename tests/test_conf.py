@@ -568,6 +568,16 @@ class TestProject:
         assert pusherable_settings.trusted_origins == ("https://*.example.com",)
         assert pusherable_settings.middleware == ("a.B",)
 
+    def test_what_its_pages_prove_themselves_by(self, settings):
+        assert pusherable_settings.csrf == {"header": "X-Csrftoken", "cookie": "csrftoken"}
+        settings.CSRF_HEADER_NAME, settings.CSRF_COOKIE_NAME = "HTTP_X_XSRF_TOKEN", "XSRF-TOKEN"
+        assert pusherable_settings.csrf == {"header": "X-Xsrf-Token", "cookie": "XSRF-TOKEN"}
+
+    @pytest.mark.parametrize("name", ["CSRF_USE_SESSIONS", "CSRF_COOKIE_HTTPONLY"])
+    def test_whose_token_scripts_cannot_read_names_no_cookie(self, settings, name):
+        setattr(settings, name, True)
+        assert pusherable_settings.csrf["cookie"] == ""
+
 
 class TestJSONEncoder:
     def test_default_is_djangos(self):
