@@ -226,7 +226,8 @@ class _ReadingSession:
 
 @lru_cache(maxsize=64)
 def _joined(first: type, second: type) -> type:
-    return type(f"{first.__name__}{second.__name__}", (first, second), {})
+    # Sessions are signed under the name of their class.
+    return type(second.__name__, (first, second), {"__qualname__": second.__qualname__, "__module__": __name__})
 
 
 def _split(page: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from abc import abstractmethod
 from typing import Any, Final
 
 from django.contrib.auth.decorators import login_not_required
@@ -46,9 +47,9 @@ class SigningView(View):
         response["Cache-Control"] = "no-store"
         return response
 
+    @abstractmethod
     def answer(self, request: HttpRequest) -> dict[str, Any]:
         """What the browser is told; raises ``Refused``."""
-        raise NotImplementedError
 
 
 class AuthView(SigningView):

@@ -331,3 +331,10 @@ class TestSigningIn:
         assert json.loads(answer["user_data"]) == {"id": str(user.pk), "user_info": {"name": "ada"}}
         assert verify("test-secret", f"1.2::user::{answer['user_data']}", answer["auth"].removeprefix("test-key:"))
         assert ask(client, {}, url).json()["code"] == "malformed-socket-id"
+
+
+class TestWebhook:
+    def test_what_nobody_has_signed_is_refused_without_a_token(self):
+        client = Client(enforce_csrf_checks=True)
+        assert client.post(reverse("pusherable:webhook"), {}, "application/json").status_code == 401
+        assert client.get(reverse("pusherable:webhook")).status_code == 405
