@@ -93,7 +93,8 @@ def members(channel: str) -> list[str]:
         if error.status == 404:
             return []
         raise
-    return [str(user["id"]) for user in answer.get("users", ())]
+    users = answer.get("users")
+    return [str(user["id"]) for user in users if "id" in user] if isinstance(users, list) else []
 
 
 def channel_info(channel: str, info: Iterable[str] = ()) -> dict[str, Any]:
@@ -104,8 +105,7 @@ def channel_info(channel: str, info: Iterable[str] = ()) -> dict[str, Any]:
     """
     attributes = ",".join(info)
     query = {"info": attributes} if attributes else {}
-    answer: dict[str, Any] = _ask("GET", f"channels/{validate_channel(channel)}", query=query)
-    return answer
+    return _ask("GET", f"channels/{validate_channel(channel)}", query=query)
 
 
 def channel_shared_secret(channel: str) -> str:
@@ -162,15 +162,18 @@ def _exclusion(event: Event) -> dict[str, str]:
     return {} if event.socket_id is None else {"socket_id": event.socket_id}
 
 
-def _ask(method: str, path: str, *, query: dict[str, str] | None = None, body: bytes = b"") -> Any:
-    """A request below the app, signed by ourselves, and its answer as a Python value."""
+def _ask(method: str, path: str, *, query: dict[str, str] | None = None, body: bytes = b"") -> dict[str, Any]:
+    """A request below the app, signed by ourselves, and the object that it is answered with."""
     _import_once()
     service = settings.service
     path = f"/apps/{service.app_id}/{path}"
     answer = _exchange(service, method, path, query=query or {}, body=body, headers=_OWN_HEADERS)
     if not answer.is_success:
         raise explain_answer(answer, service)
-    return _read_answer(answer, service)
+    content = _read_answer(answer, service)
+    if not isinstance(content, dict):
+        raise explain_nonsense(answer, service)
+    return content
 
 
 _OWN_HEADERS: Final = {"X-Pusher-Library": "django-pusherable", "Content-Type": "application/json"}

@@ -57,8 +57,8 @@ def explain_answer(answer: Answer, service: Service, *, now: float | None = None
 def explain_nonsense(answer: Answer, service: Service) -> DeliveryFailed:
     """Why an answer of success is none."""
     return DeliveryFailed(
-        f"{address_of(service)} answered with something else than JSON ({answer.text[:60]!r}…): is it really a "
-        "Pusher service? Check PUSHER_HOST and PUSHER_PORT.",
+        f"{address_of(service)} answered with something else than the JSON that is expected ({answer.text[:60]!r}…): "
+        "is it really a Pusher service? Check PUSHER_HOST and PUSHER_PORT.",
         reason="bad-answer",
     )
 

@@ -157,7 +157,7 @@ class TestDeliver:
 
     def test_answer_that_is_no_json_asks_whether_it_is_the_service(self, service):
         service.answer = (200, b"<html>Welcome to nginx!")
-        with pytest.raises(DeliveryFailed, match="answered with something else than JSON") as failure:
+        with pytest.raises(DeliveryFailed, match="answered with something else than the JSON") as failure:
             deliver([EVENT])
         assert failure.value.reason == "bad-answer"
 
@@ -287,6 +287,18 @@ class TestMembers:
         with pytest.raises(DeliveryFailed) as failure:
             members("presence-post_1")
         assert failure.value.reason == "unauthorized"
+
+    @pytest.mark.parametrize("answer", [b'{"users":[{"id":"1"},{}]}', b'{"users":[{"id":"1"},{"name":"ada"}]}'])
+    def test_user_without_an_id_is_none(self, service, answer):
+        service.answer = (200, answer)
+        assert members("presence-post_1") == ["1"]
+
+    @pytest.mark.parametrize("answer", [b"[]", b"null", b'"users"'])
+    def test_answer_that_is_no_object_is_nonsense(self, service, answer):
+        service.answer = (200, answer)
+        with pytest.raises(DeliveryFailed, match="answered with something else than the JSON that is") as failure:
+            members("presence-post_1")
+        assert failure.value.reason == "bad-answer"
 
     def test_other_channels_have_none(self):
         with pytest.raises(InvalidChannel, match="'post_1' is no presence channel, and has no members"):
