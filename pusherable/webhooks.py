@@ -17,6 +17,7 @@ from django.db.models import Model
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException
+from django.views.decorators.debug import sensitive_variables
 
 from pusherable import signals
 from pusherable.channels import ChannelKind, parse_model_channel
@@ -56,6 +57,7 @@ def receive(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=200 if tell(webhook) else 500)
 
 
+@sensitive_variables("secrets")
 def read_webhook(request: HttpRequest) -> Webhook:
     """The webhook in a request, which nobody but the service can have made.
 

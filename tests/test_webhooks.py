@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import os
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -13,12 +14,14 @@ from django.db import connections
 from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from django.urls import include, path
+from django.views.debug import ExceptionReporter
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from pusherable import signals
+from pusherable.conf import SettingsError
 from pusherable.exceptions import InvalidSignature
 from pusherable.signing import channel_message, sign
 from pusherable.webhooks import MAX_BODY_SIZE, instance_of, parse_webhook, read_webhook, receive
@@ -298,6 +301,17 @@ class TestSignature:
         text = caplog.text + "".join(answer.content.decode() for answer in answers)
         assert "hidden" not in text
         assert "test-secret" not in text
+
+    def test_no_report_of_an_error_holds_a_secret(self, settings):
+        settings.PUSHERABLE_WEBHOOK_SECRETS = {"old-key": "-".join(["is", "hidden"])}
+        settings.PUSHERABLE_WEBHOOK_MAX_AGE = "malformed"
+        request = post(compose(OCCUPIED), key="old-key", secret="-".join(["is", "hidden"]))
+        try:
+            receive(request)
+        except SettingsError:
+            report = ExceptionReporter(request, *sys.exc_info())
+        assert "read_webhook" in report.get_traceback_html()
+        assert "is-hidden" not in report.get_traceback_html()
 
     @given(st.binary(max_size=200), st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=80))
     def test_nothing_unsigned_is_ever_read(self, body, signature):
