@@ -94,6 +94,14 @@ def answer_to(*events, **options):
     return receive(post(compose(*events), **options)).status_code
 
 
+def report_of_the_error(request):
+    """What Django shows of the error that the request runs into."""
+    try:
+        receive(request)
+    except SettingsError:
+        return ExceptionReporter(request, *sys.exc_info()).get_traceback_html()
+
+
 class TestSignals:
     def test_every_event_is_told_in_order_with_what_it_says(self, received):
         events = [
@@ -303,15 +311,10 @@ class TestSignature:
         assert "test-secret" not in text
 
     def test_no_report_of_an_error_holds_a_secret(self, settings):
-        settings.PUSHERABLE_WEBHOOK_SECRETS = {"old-key": "-".join(["is", "hidden"])}
+        settings.PUSHERABLE_WEBHOOK_SECRETS = {"old-key": "hidden"}
         settings.PUSHERABLE_WEBHOOK_MAX_AGE = "malformed"
-        request = post(compose(OCCUPIED), key="old-key", secret="-".join(["is", "hidden"]))
-        try:
-            receive(request)
-        except SettingsError:
-            report = ExceptionReporter(request, *sys.exc_info())
-        assert "read_webhook" in report.get_traceback_html()
-        assert "is-hidden" not in report.get_traceback_html()
+        report = report_of_the_error(post(compose(OCCUPIED), key="old-key", secret="hidden"))
+        assert ("read_webhook" in report, "&#x27;hidden&#x27;" in report) == (True, False)
 
     @given(st.binary(max_size=200), st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=80))
     def test_nothing_unsigned_is_ever_read(self, body, signature):
