@@ -17,7 +17,7 @@ from secrets import token_hex
 from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import MiddlewareNotUsed, PermissionDenied, SuspiciousOperation
@@ -65,23 +65,16 @@ class Shown:
 
 
 class _ObjectReached(BaseException):
-    """The view has its object; caught around the view's ``get``."""
-
-
-class _LetIn(BaseException):
-    """The visitor is let in; unwinds what stands around the view. No ``except Exception`` may hold it up."""
-
-    def __init__(self, probe: Probe) -> None:
-        super().__init__("A view was asked whether it lets its visitor in.")
-        self.probe = probe
+    """The view has its object; unwinds Django's own ``get``, and nothing else."""
 
 
 def ask_page(request: HttpRequest, page: str) -> Shown:
     """What the view at ``page``, a path with its query, shows to the visitor who has made ``request``.
 
-    All that stands before the object runs: the ``process_view`` of the project's middleware, decorators, the view's
+    All that stands around the object runs: the ``process_view`` of the project's middleware, decorators, the view's
     ``setup`` and ``dispatch``, ``get_queryset`` and ``get_object``. A view with a ``get`` of its own runs to that
-    method's end, since it may look at the visitor later; what it returns is not rendered. Databases are rolled back.
+    method's end, since it may look at the visitor later. What is returned in place of the page is not rendered, and
+    has to pass everything on its way back. Databases are rolled back.
 
     Raises ``Refused`` for every other outcome; an unexpected error is logged with its traceback.
     """
@@ -114,11 +107,10 @@ class Probe:
 
     def __init__(self) -> None:
         self.view: Any = None
-        self.channel = ""
         self._answer: HttpResponseBase | None = None
 
     def attend(self, view: PusherMixin) -> None:
-        """Take notice of when the view's ``get`` is reached, and of what leaves its ``dispatch``."""
+        """Stand around the view's ``get``, to know that it is reached and what it answers."""
         if self.view is not None:
             raise Refused(Reason.NESTED_VIEW)
         self.view = view
@@ -127,12 +119,26 @@ class Probe:
             # A decorated get is not Django's own any more: it may call get_object() itself, before it refuses.
             is_generic = "get" not in vars(view) and type(view).get in _GENERIC_GETS  # type: ignore[attr-defined]
             self.view.get = partial(self._get, handler, is_generic)
-            self.view.dispatch = partial(self._dispatch, self.view.dispatch)
 
     def expect(self, view: PusherMixin) -> None:
         """Refuse a view that would now run as for anybody, since it has not been handed over."""
         if self.view is not view:
             raise Refused(Reason.UNASKABLE_VIEW, f"{type(view).__qualname__}.setup() does not call super().setup().")
+
+    def has_let_in(self, response: Any) -> bool:
+        """Whether ``response``, having passed all that stands around the view, is what the view's own ``get`` said."""
+        # Anybody on the way back may still look at the visitor, and answer otherwise.
+        return self._answer is not None and response is self._answer and 200 <= self._answer.status_code < 300
+
+    def name_channel(self) -> str:
+        """The view's own name for the channel of what it shows."""
+        shown = getattr(self.view, "object", None)
+        if isinstance(shown, Model) and shown._state.adding:
+            raise Refused(Reason.NO_OBJECT)
+        try:
+            return cast(str, self.view.get_pusher_channel())
+        except InvalidChannel as error:
+            raise Refused(Reason.NO_OBJECT, str(error)) from error
 
     def _get(self, handler: Callable[..., Any], is_generic: bool, *args: Any, **kwargs: Any) -> Any:
         if is_generic:
@@ -159,35 +165,16 @@ class Probe:
     def _stand_in(self, context: Any = None, **response_kwargs: Any) -> _UnrenderedResponse:
         return _UnrenderedResponse(self.view.request, [], status=response_kwargs.get("status"))
 
-    def _dispatch(self, dispatch: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        response = dispatch(*args, **kwargs)
-        if isawaitable(response):
-            return self._dispatch_later(response)
-        return self._conclude(response)
-
-    async def _dispatch_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
-        return await sync_to_async(self._conclude)(await answer)
-
-    def _conclude(self, response: HttpResponseBase) -> HttpResponseBase:
-        # Only the answer of the view's own get says that everything on the way to it has let the visitor pass.
-        if response is None or response is not self._answer or not 200 <= response.status_code < 300:
-            return response
-        shown = getattr(self.view, "object", None)
-        if isinstance(shown, Model) and shown._state.adding:
-            raise Refused(Reason.NO_OBJECT)
-        try:
-            self.channel = self.view.get_pusher_channel()
-        except InvalidChannel as error:
-            raise Refused(Reason.NO_OBJECT, str(error)) from error
-        raise _LetIn(self)
-
 
 class _UnrenderedResponse(TemplateResponse):
-    """Stands for the page; there is nothing in it, whatever is done to it."""
+    """Stands for the page on its way back; there is nothing in it, whatever is done to it, and nothing to store."""
 
     def __init__(self, request: HttpRequest, template: Any, **kwargs: Any) -> None:
         super().__init__(request, template, **kwargs)
         self["Cache-Control"] = "private, no-store"
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("No cache may keep this as the page.")
 
     def render(self) -> _UnrenderedResponse:
         self.content = b""
@@ -359,10 +346,11 @@ def _only_read(execute: Callable[..., Any], sql: Any, params: Any, many: bool, c
 
 def _ask(probe: Probe, asked: HttpRequest, match: ResolverMatch) -> Shown:
     try:
-        status = getattr(_respond(asked, match), "status_code", 500)
+        response = _respond(asked, match)
+        if probe.has_let_in(response):
+            return Shown(probe.view, probe.name_channel())
+        status = getattr(response, "status_code", 500)
         raise Refused(_reason_of(status), f"(status {status})")
-    except _LetIn as let_in:
-        return Shown(let_in.probe.view, let_in.probe.channel)
     except Refused:
         raise
     except PermissionDenied as error:

@@ -34,7 +34,6 @@ from django.views.decorators.http import condition, require_safe
 from django.views.decorators.vary import vary_on_cookie
 from django.views.generic import CreateView, DeleteView, DetailView, TemplateView, UpdateView, View
 
-from pusherable import probing
 from pusherable.mixins import PusherCreateMixin, PusherDeleteMixin, PusherDetailMixin, PusherMixin, PusherUpdateMixin
 from pusherable.probing import ask_member_info, ask_page, settle
 from pusherable.publishing import publish
@@ -173,6 +172,28 @@ class WithDecoratedGet(WithGet):
     get = owner_required(DetailView.get)
 
 
+def afterwards(view):
+    """A decorator of a project's own: it looks at the visitor when the page is there."""
+
+    @wraps(view)
+    def checked(request, *args, **kwargs):
+        response = view(request, *args, **kwargs)
+        return response if request.user.is_staff else HttpResponseRedirect("/login/")
+
+    return checked
+
+
+def afterwards_in_place(view):
+    @wraps(view)
+    def checked(request, *args, **kwargs):
+        response = view(request, *args, **kwargs)
+        if not request.user.is_staff:
+            response.status_code = 403
+        return response
+
+    return checked
+
+
 class AsyncDetail(PusherDetailMixin, View):
     pusher_private = True
 
@@ -255,6 +276,9 @@ GUARDED = {
         condition(etag_func=lambda *args, **kwargs: "x")(login_required(Detail.as_view())),
         "login",
     ),
+    "afterwards": (afterwards(Detail.as_view()), "staff"),
+    "afterwards-in-place": (afterwards_in_place(Detail.as_view()), "staff"),
+    "afterwards-below-cache": (cache_page(60)(afterwards(Detail.as_view())), "staff"),
     "below-cache": (cache_page(60)(login_required(Detail.as_view())), "login"),
     "cached-dispatch": (
         method_decorator([cache_page(60), login_required], name="dispatch")(own("D")).as_view(),
@@ -342,15 +366,18 @@ class ElsewhereDetail(PusherDetailMixin, DetailView):
         return found
 
 
-def swallow(view):
-    @wraps(view)
-    def swallowing(*args, **kwargs):
-        try:
-            return view(*args, **kwargs)
-        except:  # noqa: E722
-            return HttpResponse("page")
+def store(view, *, is_rendered=False):
+    """A page cache of somebody else's."""
 
-    return swallowing
+    @wraps(view)
+    def stored(request, *args, **kwargs):
+        response = view(request, *args, **kwargs)
+        if is_rendered:
+            response = response.render()
+        cache.set(request.path, response)
+        return response
+
+    return stored
 
 
 def unwrapped(view):
@@ -443,7 +470,8 @@ urlpatterns = [
     path("writing-async/<int:pk>/", AsyncWriting.as_view()),
     path("writing-elsewhere/<int:pk>/", WritingElsewhere.as_view()),
     path("elsewhere/<int:pk>/", ElsewhereDetail.as_view()),
-    path("swallowing/<int:pk>/", swallow(Detail.as_view())),
+    path("storing/<int:pk>/", store(Detail.as_view())),
+    path("storing-rendered/<int:pk>/", store(Detail.as_view(), is_rendered=True)),
     path("unwrapped/<int:pk>/", unwrapped(Detail.as_view())),
     path("nested/<int:pk>/", Outer.as_view()),
     path("unfit/", Unfit.as_view()),
@@ -702,7 +730,8 @@ class TestPages:
     @pytest.mark.parametrize(
         ("page", "reason"),
         [
-            ("/swallowing/1/", Reason.OTHER_RESPONSE),
+            ("/storing/1/", Reason.VIEW_FAILED),
+            ("/storing-rendered/1/", Reason.VIEW_FAILED),
             ("/nested/1/", Reason.NESTED_VIEW),
             ("/unfit/", Reason.OTHER_RESPONSE),
             ("/create/", Reason.NO_OBJECT),
@@ -728,10 +757,6 @@ class TestPages:
         [record] = [record for record in caplog.records if record.name == "pusherable.authorization"]
         assert record.getMessage() == f"The view of {page!r} failed while it was asked who may listen."
         assert record.exc_info[0].__name__ == error
-
-    def test_other_probes_unwinding_is_not_taken_for_ones_own(self):
-        assert not issubclass(probing._LetIn, Exception)
-        assert not issubclass(probing._ObjectReached, Exception)
 
 
 class Denying:
