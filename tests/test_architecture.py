@@ -58,6 +58,7 @@ DOOR = "__init__"
 DJANGO_SIDE = (*SENDING, *FACES)
 OTHER_PACKAGES = {
     "asgiref": DJANGO_SIDE,
+    "django_tasks": ("backends",),
     "certifi": ("transport",),
     "django": DJANGO_SIDE,
     "nacl": ("encryption",),

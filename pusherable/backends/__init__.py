@@ -15,6 +15,7 @@ from pusherable.failures import report_disconnect_failure
 
 _SHORT_NAMES: Final = {
     "threaded": "pusherable.backends.threaded.ThreadedBackend",
+    "tasks": "pusherable.backends.tasks.TasksBackend",
     "inline": "pusherable.backends.inline.InlineBackend",
     "console": "pusherable.backends.console.ConsoleBackend",
     "locmem": "pusherable.backends.locmem.LocmemBackend",

@@ -8,6 +8,7 @@ from pusherable.backends.console import ConsoleBackend
 from pusherable.backends.dummy import DummyBackend
 from pusherable.backends.inline import InlineBackend
 from pusherable.backends.locmem import LocmemBackend, disconnected, outbox
+from pusherable.backends.tasks import TasksBackend
 from pusherable.backends.threaded import ThreadedBackend
 from pusherable.conf import SettingsError
 from pusherable.events import Event
@@ -26,6 +27,7 @@ class TestGetBackend:
         ("value", "backend_class"),
         [
             ("threaded", ThreadedBackend),
+            ("tasks", TasksBackend),
             ("inline", InlineBackend),
             ("console", ConsoleBackend),
             ("locmem", LocmemBackend),
@@ -45,7 +47,7 @@ class TestGetBackend:
             get_backend()
         assert str(refusal.value) == (
             "PUSHERABLE_BACKEND = 'thraeded' cannot be imported (thraeded doesn't look like a module path). It is "
-            "a dotted path, or one of threaded, inline, console, locmem, dummy."
+            "a dotted path, or one of threaded, tasks, inline, console, locmem, dummy."
         )
 
     @pytest.mark.parametrize("path", ["builtins.dict", "pusherable.client.deliver"])
