@@ -79,7 +79,7 @@ class TestBatch:
             "target.innerHTML = [2, 3].map((pk) =>"
             " `<pusherable-subscribe event=view channel=private-post_${pk}></pusherable-subscribe>`).join('')"
         )
-        page.wait_for_function("document.querySelectorAll('[subscribed]').length === 3")
+        expect(page.locator("[subscribed]")).to_have_count(3)
 
         assert [posted.form for posted in site.posted[1:]] == [
             {"socket_id": "1.1", "channel_name[0]": "private-post_2", "channel_name[1]": "private-post_3"}

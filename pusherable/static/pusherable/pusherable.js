@@ -431,8 +431,8 @@
 
   // Elements
 
-  class Subscription extends HTMLElement {
-    static observedAttributes = ["channel", "event", "origin", "page"];
+  /** An element that listens to its channel while it is in the document, and shows whether it may. */
+  class Listening extends HTMLElement {
     #present = false;
     #release = null;
 
@@ -450,48 +450,58 @@
       if (this.#present) this.#subscribe();
     }
 
+    /** Make ready for another channel, or none. */
+    reset() {}
+
+    /** What the element does as a listener of `listen`; null as long as something is missing. */
+    makeListener() {
+      return null;
+    }
+
+    confirm(confirmed) {
+      this.toggleAttribute("subscribed", confirmed);
+    }
+
     #subscribe() {
       this.#release?.();
       this.#release = null;
-      clearMarks(this);
+      this.confirm(false);
+      this.removeAttribute("refused");
       rememberPage();
       remember(this.getAttribute("origin"));
+      this.reset();
       const channel = this.getAttribute("channel");
-      const event = this.getAttribute("event");
-      if (!this.#present || !channel || !event) return;
-      this.#release = listen(channel, {
-        ...marksOf(this),
-        event,
-        notifies: true,
-        call: (detail) => announce(this, detail, this.getAttribute("label")),
-      });
+      const listener = this.#present && channel ? this.makeListener() : null;
+      if (!listener) return;
+      listener.page = this.getAttribute("page");
+      listener.confirm = (confirmed) => this.confirm(confirmed);
+      listener.refuse = (refusal) => this.#refuse(channel, refusal);
+      this.#release = listen(channel, listener);
+    }
+
+    #refuse(channel, refusal) {
+      if (!refusal) {
+        this.removeAttribute("refused");
+        return;
+      }
+      this.setAttribute("refused", refusal.code);
+      const options = { bubbles: true, composed: true, detail: { channel, ...refusal } };
+      this.dispatchEvent(new CustomEvent("pusherable:refused", options));
     }
   }
 
-  function clearMarks(element) {
-    element.toggleAttribute("subscribed", false);
-    element.removeAttribute("refused");
+  class Subscription extends Listening {
+    static observedAttributes = ["channel", "event", "origin", "page"];
+
+    makeListener() {
+      const event = this.getAttribute("event");
+      const call = (detail) => announce(this, detail, this.getAttribute("label"));
+      return event ? { event, notifies: true, call } : null;
+    }
   }
 
-  /** What every element shows of its channel, by attributes and by one event. */
-  function marksOf(element) {
-    const channel = element.getAttribute("channel");
-    return {
-      page: element.getAttribute("page"),
-      confirm: (confirmed) => element.toggleAttribute("subscribed", confirmed),
-      refuse: (refusal) => {
-        if (!refusal) return element.removeAttribute("refused");
-        element.setAttribute("refused", refusal.code);
-        const options = { bubbles: true, composed: true, detail: { channel, ...refusal } };
-        return element.dispatchEvent(new CustomEvent("pusherable:refused", options));
-      },
-    };
-  }
-
-  class Presence extends HTMLElement {
+  class Presence extends Listening {
     static observedAttributes = ["channel", "page"];
-    #present = false;
-    #release = null;
     #members = null; // The names by id, once they are known.
     #told = null; // The same as it was before the first change that is not told yet.
     #timer;
@@ -503,43 +513,19 @@
       });
     }
 
-    connectedCallback() {
-      this.#present = true;
-      this.#subscribe();
-    }
-
-    disconnectedCallback() {
-      this.#present = false;
-      this.#subscribe();
-    }
-
-    attributeChangedCallback() {
-      if (this.#present) this.#subscribe();
-    }
-
-    #subscribe() {
-      this.#release?.();
-      this.#release = null;
-      this.#forget();
-      clearMarks(this);
+    reset() {
       // A copy of the page (the caches of Turbo and htmx) brings those along who were there then.
       this.#part("members")?.replaceChildren();
-      rememberPage();
-      const channel = this.getAttribute("channel");
-      if (!this.#present || !channel) return;
-      const marks = marksOf(this);
-      this.#release = listen(channel, {
-        ...marks,
-        confirm: (confirmed) => {
-          marks.confirm(confirmed);
-          // Who is there after an interruption has not just come.
-          if (!confirmed) this.#forget();
-        },
-        meet: (members) => this.#show(members),
-      });
     }
 
-    #forget() {
+    makeListener() {
+      return { meet: (members) => this.#show(members) };
+    }
+
+    confirm(confirmed) {
+      super.confirm(confirmed);
+      if (confirmed) return;
+      // Who is there after an interruption has not just come.
       this.#members = this.#told = null;
       clearTimeout(this.#timer);
     }
