@@ -221,8 +221,9 @@ class TestDraft:
 
         expect(reader.locator("h1")).to_have_text("Somebody waters the clock")
 
-    def test_that_is_printed_appears_on_the_lists_of_all(self, browse, change):
-        reader, writer = open_live(browse()(), "/posts/"), browse("Ada")()
+    def test_that_is_printed_appears_on_the_lists_of_all(self, browse):
+        ada = browse("Ada")
+        reader, own, writer = open_live(browse()(), "/posts/"), ada(), ada()
         writer.goto("/posts/new/")
         writer.get_by_label("Title").fill("Kept back for a while")
         writer.get_by_label("Body").fill("One.")
@@ -230,12 +231,15 @@ class TestDraft:
         writer.get_by_role("button", name="Publish").click()
         expect(writer.get_by_text("Kept as a draft.")).to_be_visible()
         expect(writer.get_by_text("Draft: nobody but you")).to_be_visible()
+        story = open_live(own, "/posts/").locator(".story").first
+        expect(story.get_by_text("Draft: yours alone")).to_be_visible()
         writer.get_by_role("link", name="Edit").click()
         writer.get_by_label("Keep it a draft").uncheck()
         writer.get_by_role("button", name="Save").click()
 
         expect(reader.locator(".story h3").first).to_have_text("Kept back for a while")
         wait_for_subscriptions(reader)
+        expect(story.get_by_text("Draft")).to_have_count(0)
 
     def test_permission_that_is_taken_away_is_felt_at_the_next_subscription(self, browse, complaints, draft, change):
         path, channel = draft

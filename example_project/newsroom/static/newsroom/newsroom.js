@@ -69,6 +69,7 @@ function tagsOf(post) {
 
 function showPost(place, post) {
   setText(part(place, "title"), post.title);
+  if (post.is_draft === false) part(place, "draft")?.remove();
   if (post.tags) setText(part(place, "tags"), tagsOf(post));
   if (post.colour) part(place, "cover").className = `cover cover-${post.colour}`;
 }
