@@ -526,7 +526,7 @@ PAGES = st.sampled_from([None, "", "/posts/1/", "/posts/2/", "/dashboard/x", "//
 class TestNothingIsSignedThatNobodyAllows:
     """Allowed are names that begin with ``ok-``, by a rule, and post 1, by its page."""
 
-    @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=400)
+    @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=250)
     @given(channel=CHANNELS, page=PAGES, is_known=st.booleans())
     @example(channel="private-ok-x", page=None, is_known=False)
     @example(channel="presence-ok-x", page=None, is_known=True)
