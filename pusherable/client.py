@@ -94,7 +94,11 @@ def members(channel: str) -> list[str]:
             return []
         raise
     users = answer.get("users")
-    return [str(user["id"]) for user in users if "id" in user] if isinstance(users, list) else []
+    return (
+        [str(user["id"]) for user in users if isinstance(user, dict) and "id" in user]
+        if isinstance(users, list)
+        else []
+    )
 
 
 def channel_info(channel: str, info: Iterable[str] = ()) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import cache
 from http.client import HTTPResponse
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 from urllib.request import getproxies, proxy_bypass
 
@@ -90,11 +91,22 @@ def _make_pool(service: Service) -> "urllib3.PoolManager":
         "timeout": urllib3.Timeout(total=service.timeout),
     }
     if service.ssl:
-        options["ssl_context"] = make_tls_context(trusting=service.certificate, ca_file=service.ca_file)
+        options |= _tls_options(service)
     proxy = None if proxy_bypass(service.host) else getproxies().get("https" if service.ssl else "http")
     pool = urllib3.PoolManager(**options) if proxy is None else _make_proxy_pool(proxy, service, options)
     pool.pool_classes_by_scheme = _bounded_pools()
     return pool
+
+
+def _tls_options(service: Service) -> dict[str, Any]:
+    context = make_tls_context(trusting=service.certificate, ca_file=service.ca_file)
+    if service.certificate:
+        # Whatever name it is for; else urllib3 compares where the context does not.
+        return {"ssl_context": context, "assert_hostname": False}
+    if version("urllib3").startswith("1."):
+        # Of a host by its address it tells the context nothing, and compares by itself.
+        context.check_hostname = False
+    return {"ssl_context": context}
 
 
 def _make_proxy_pool(proxy: str, service: Service, options: Mapping[str, Any]) -> "urllib3.ProxyManager":

@@ -288,7 +288,7 @@ class TestMembers:
             members("presence-post_1")
         assert failure.value.reason == "unauthorized"
 
-    @pytest.mark.parametrize("answer", [b'{"users":[{"id":"1"},{}]}', b'{"users":[{"id":"1"},{"name":"ada"}]}'])
+    @pytest.mark.parametrize("answer", [b'{"users":[{"id":"1"},{},2]}', b'{"users":[{"id":"1"},{"name":"ada"}]}'])
     def test_user_without_an_id_is_none(self, service, answer):
         service.answer = (200, answer)
         assert members("presence-post_1") == ["1"]

@@ -5,6 +5,7 @@ import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import certifi
 import pytest
@@ -157,6 +158,10 @@ class TestTransport:
         service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
         deliver([EVENT])
         assert len(service.requests) == 1
+        # The same place by a name that the certificate is not for.
+        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", f"127.1:{service.port}")
+        deliver([EVENT])
+        assert len(service.requests) == 2
         monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", str(make_certificate(tmp_path).cert))
         with pytest.raises(DeliveryFailed) as failure:
             deliver([EVENT])
@@ -169,6 +174,10 @@ class TestTransport:
         settings.PUSHER_SSL, settings.PUSHER_CA_FILE = True, str(certificate.cert)
         deliver([EVENT])
         assert len(service.requests) == 1
+        settings.PUSHER_HOST = "127.1"
+        with pytest.raises(DeliveryFailed, match="could not be trusted") as failure:
+            deliver([EVENT])
+        settings.PUSHER_HOST = "127.0.0.1"
         settings.PUSHER_CA_FILE = str(make_certificate(tmp_path).cert)
         with pytest.raises(DeliveryFailed, match="check PUSHER_SSL, PUSHER_PORT, PUSHER_CA_FILE and the") as failure:
             deliver([EVENT])
@@ -199,6 +208,13 @@ class TestTLSContext:
         with pytest.raises(SettingsError, match="there is no certificate in it") as refusal:
             make_tls_context(ca_file=str(tmp_path / "ca.pem"))
         assert refusal.value.setting == "PUSHER_CA_FILE"
+
+    def test_old_urllib3_compares_the_name_by_itself(self, monkeypatch, certificate):
+        service = SimpleNamespace(certificate="", ca_file=str(certificate.cert))
+        for version, compares in [("1.26.20", False), ("2.5.0", True)]:
+            monkeypatch.setattr(transport, "version", {"urllib3": version}.__getitem__)
+            [context] = transport._tls_options(service).values()
+            assert (context.check_hostname, context.verify_mode) == (compares, ssl.CERT_REQUIRED)
 
     def test_system_without_authorities_gets_those_of_certifi(self, monkeypatch):
         nowhere = ssl.DefaultVerifyPaths(None, None, "", "", "", "")
