@@ -568,6 +568,10 @@ class TestProject:
         assert pusherable_settings.trusted_origins == ("https://*.example.com",)
         assert pusherable_settings.middleware == ("a.B",)
 
+    def test_what_the_question_to_a_view_asks_of_it(self, settings):
+        settings.LANGUAGE_CODE = "de"
+        assert (pusherable_settings.language_code, pusherable_settings.root_urlconf) == ("de", "tests.urls")
+
     def test_what_its_pages_prove_themselves_by(self, settings):
         assert pusherable_settings.csrf == {"header": "X-Csrftoken", "cookie": "csrftoken"}
         settings.CSRF_HEADER_NAME, settings.CSRF_COOKIE_NAME = "HTTP_X_XSRF_TOKEN", "XSRF-TOKEN"
@@ -626,7 +630,8 @@ class TestWebhookSecrets:
             _ = pusherable_settings.webhook_secrets
         assert (refusal.value.setting, str(refusal.value)) == (
             "PUSHERABLE_WEBHOOK_SECRETS",
-            f"PUSHERABLE_WEBHOOK_SECRETS {problem}. Its form is {{'key': 'secret'}}, or {{'key': ['secret', 'secret']}}.",
+            f"PUSHERABLE_WEBHOOK_SECRETS {problem}. Its form is {{'key': 'secret'}}, or "
+            "{'key': ['secret', 'secret']}.",
         )
 
 
