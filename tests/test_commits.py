@@ -224,9 +224,7 @@ class TestSendToAQueueInTheDatabase:
             send((about(),))
         assert [tag.label for tag in Tag.objects.all()] == ["work"]
         [record] = caplog.records
-        assert record.getMessage().startswith(
-            "The event 'updated' on post_1 was not delivered: no such table: nowhere"
-        )
+        assert record.getMessage().startswith("The event 'updated' on post_1 was not delivered: ")
         assert issubclass(record.exc_info[0], DatabaseError)
 
     def test_backend_that_is_none_is_reported_after_the_commit(self, settings, caplog):
