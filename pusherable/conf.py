@@ -294,6 +294,11 @@ class PusherableSettings:
         return str(django_settings.LANGUAGE_CODE)
 
     @property
+    def root_urlconf(self) -> str:
+        """The project's ``ROOT_URLCONF``."""
+        return str(django_settings.ROOT_URLCONF)
+
+    @property
     def debug(self) -> bool:
         """The project's ``DEBUG``."""
         return bool(django_settings.DEBUG)

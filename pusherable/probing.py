@@ -305,7 +305,8 @@ def _speaking_for(request: HttpRequest, path: str) -> Iterator[None]:
     """The language that the address names, as Django's ``LocaleMiddleware`` finds it out; otherwise the visitor's."""
     language = translation.get_language_from_path(path)
     if language is None:
-        in_addresses, for_all = is_language_prefix_patterns_used(getattr(request, "urlconf", None))  # type: ignore[arg-type]
+        urlconf = getattr(request, "urlconf", settings.root_urlconf)
+        in_addresses, for_all = is_language_prefix_patterns_used(urlconf)
         language = settings.language_code if in_addresses and not for_all else translation.get_language()
     with translation.override(language):
         yield

@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Permission
-from django.http import HttpResponseRedirect
-from django.test import Client
+from django.core.exceptions import PermissionDenied
+from django.http import HttpResponse, HttpResponseRedirect
+from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
-from django.views.generic import DetailView
+from django.views.generic import DetailView, View
 
 from pusherable import authorization
 from pusherable.authorization import authorize
@@ -30,7 +32,19 @@ class PostDetail(PusherDetailMixin, DetailView):
         return Post.objects.filter(author_id=self.request.user.pk)
 
 
-urlpatterns = [path("posts/<int:pk>/", PostDetail.as_view()), path("pusher/", include("pusherable.urls"))]
+class AsyncDetail(PusherDetailMixin, View):
+    async def get(self, request, pk):
+        self.object = await Post.objects.aget(pk=pk)
+        if self.object.author_id != (await request.auser()).pk:
+            raise PermissionDenied
+        return HttpResponse("page")
+
+
+urlpatterns = [
+    path("posts/<int:pk>/", PostDetail.as_view()),
+    path("async/<int:pk>/", AsyncDetail.as_view()),
+    path("pusher/", include("pusherable.urls")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -144,6 +158,19 @@ class TestAuthView:
         at_once = dict(reversed(answers))
         together = ask(client, batch(*at_once.items())).json()["channels"]
         assert together == {channel: answers[channel, page] for channel, page in at_once.items()}
+
+    @pytest.mark.django_db(transaction=True)
+    def test_under_asgi_async_views_are_asked_too(self, site):
+        user = UserFactory()
+        mine, other = PostFactory(author=user), PostFactory(author=UserFactory())
+        client = AsyncClient()
+        client.force_login(user)
+        for post, code in ((mine, None), (other, "forbidden")):
+            data = {"socket_id": "1.2", "channel_name": f"private-post_{post.pk}", "page": f"/async/{post.pk}/"}
+            response = async_to_sync(client.post)("/pusher/auth/", data)
+            assert response.json().get("code") == code
+        data = {"socket_id": "1.2", "channel_name": f"presence-post_{mine.pk}"}
+        assert async_to_sync(client.post)("/pusher/auth/", data).status_code == 200
 
     def test_outside_of_development_no_reason_is_told(self, client):
         response = ask(client, {"socket_id": "1.2", "channel_name": "private-nothing_1"})
