@@ -106,7 +106,8 @@ def check_views(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     """What views make of their channels.
 
     ``pusherable.E008``: ``pusher_private`` is malformed. ``pusherable.W001``: anybody may hear every field of a model.
-    ``pusherable.W003``: private channels of two models have the same names.
+    ``pusherable.W003``: private channels of two models have the same names. ``pusherable.W004``: a visitor is refused
+    later than the view is asked.
     """
     if _complaint(lambda: settings.private_channels, ""):
         return []
@@ -133,6 +134,7 @@ def check_views(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
             for view in exposing
         ),
         *_find_namesakes(views),
+        *_find_late_refusals(views),
     ]
 
 
@@ -167,6 +169,20 @@ def _kind_of(view: FoundView) -> ChannelKind | None:
 def _exposes_every_field(view: FoundView) -> bool:
     # Of channels that the project names itself nobody knows who listens.
     return view.publishes_every_field and not view.overrides("get_pusher_channel", "get_pusher_channels")
+
+
+def _find_late_refusals(views: Iterable[FoundView]) -> list[CheckMessage]:
+    return [
+        Warning(
+            f"{view} seems to refuse visitors in {' and '.join(view.late_refusals)}, which is not asked for its "
+            "private channel: they get no page, but its events.",
+            hint="Refuse in dispatch(), get_queryset(), get_object() or a get() of your own.",
+            obj=view.view_class,
+            id="pusherable.W004",
+        )
+        for view in views
+        if _kind_of(view) not in (None, ChannelKind.PUBLIC) and view.late_refusals
+    ]
 
 
 def _find_namesakes(views: Iterable[FoundView]) -> list[CheckMessage]:

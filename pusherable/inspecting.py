@@ -19,10 +19,16 @@ from django.urls import NoReverseMatch, URLResolver, get_resolver, reverse
 from pusherable.channels import ChannelKind, kind_for
 from pusherable.conf import settings
 from pusherable.mixins import PusherMixin
+from pusherable.probing import GENERIC_GETS
 
 # What a page needs the auth view for, whatever the settings say.
 _PRIVATE_TAG = re.compile(
     r"{%\s*(pusherable_presence)\b|{%\s*(pusherable_subscribe)\b(?:(?!%}).)*\sprivate=(?!False\b|None\b)"
+)
+# What Django's own views call after get_object(), and what a method that refuses there is made of.
+_LATER_METHODS = ("get_context_data", "get_form", "get_form_kwargs", "get_initial", "render_to_response")
+_REFUSING_NAMES = frozenset(
+    {"Http404", "HttpResponseForbidden", "HttpResponseRedirect", "PermissionDenied", "get_object_or_404", "redirect"}
 )
 _FOREIGN_TEMPLATES = (Path(django.__file__).parent, Path(__file__).parent)
 
@@ -65,6 +71,14 @@ class FoundView:
         is_chosen = self.read("pusher_include_model_fields") is not None or self.read("pusher_exclude_model_fields")
         return bool(has_events) and not is_chosen and not self.overrides("get_pusher_object_data")
 
+    @property
+    def late_refusals(self) -> list[str]:
+        """The project's methods that seem to refuse a visitor where nobody asks them any more."""
+        if getattr(self.view_class, "get", None) not in GENERIC_GETS:
+            return []
+        methods = {name: getattr(self.view_class, name, None) for name in _LATER_METHODS}
+        return [name for name, method in methods.items() if not _REFUSING_NAMES.isdisjoint(_names_in(method))]
+
 
 def find_views() -> list[FoundView]:
     """Every view with one of the mixins in the project's URLconf; what cannot be imported is for other checks."""
@@ -86,6 +100,10 @@ def has_auth_view() -> bool:
 def find_private_tags() -> list[str]:
     """The project's templates that need the auth view, each with the tag that does."""
     return sorted(f"{path}: {{% {tag} %}}" for directory in _template_directories() for path, tag in _scan(directory))
+
+
+def _names_in(method: Any) -> tuple[str, ...]:
+    return getattr(getattr(method, "__code__", None), "co_names", ())
 
 
 def _walk(resolver: URLResolver, route: str) -> Iterator[FoundView]:

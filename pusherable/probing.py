@@ -44,8 +44,8 @@ logger = logging.getLogger("pusherable.authorization")
 #: Characters of a page's address; browsers and servers agree on less.
 MAX_PAGE_LENGTH: Final = 2048
 
-# Up to get_object() these do nothing, so that there the question is answered.
-_GENERIC_GETS = (BaseDetailView.get, BaseUpdateView.get)
+#: Up to ``get_object()`` these do nothing, so that there the question is answered.
+GENERIC_GETS: Final = (BaseDetailView.get, BaseUpdateView.get)
 # What concerns a body, or what the browser knows of the page, is not said of another page.
 _DROPPED_META = ("CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_RANGE", "HTTP_TRANSFER_ENCODING", "RAW_URI", "REQUEST_URI")
 _DROPPED_ATTRIBUTES = (
@@ -117,7 +117,7 @@ class Probe:
         handler = getattr(view, "get", None)
         if handler is not None:
             # A decorated get is not Django's own any more: it may call get_object() itself, before it refuses.
-            is_generic = "get" not in vars(view) and type(view).get in _GENERIC_GETS  # type: ignore[attr-defined]
+            is_generic = "get" not in vars(view) and type(view).get in GENERIC_GETS  # type: ignore[attr-defined]
             self.view.get = partial(self._get, handler, is_generic)
 
     def expect(self, view: PusherMixin) -> None:

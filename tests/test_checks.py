@@ -1,5 +1,6 @@
 import pytest
 from django.core.checks import Error, Warning, run_checks
+from django.core.exceptions import PermissionDenied
 from django.urls import include, path
 from django.views.generic import DetailView
 
@@ -195,6 +196,25 @@ class TestViews:
             id="pusherable.W003",
         )
         assert complaints() == [warning]
+
+
+class LateDetail(PostDetail):
+    def get_context_data(self, **kwargs):
+        raise PermissionDenied
+
+
+class TestLateRefusals:
+    def test_private_view_that_refuses_too_late_is_warned_of(self, site):
+        site(LateDetail.as_view(pusher_private=True), LateDetail.as_view(pusher_include_model_fields=()))
+        assert complaints() == [
+            Warning(
+                "tests.test_checks.LateDetail at /0/<int:pk>/ seems to refuse visitors in get_context_data, which is "
+                "not asked for its private channel: they get no page, but its events.",
+                hint="Refuse in dispatch(), get_queryset(), get_object() or a get() of your own.",
+                obj=LateDetail,
+                id="pusherable.W004",
+            )
+        ]
 
 
 class TestUrls:

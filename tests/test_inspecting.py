@@ -3,7 +3,8 @@ from pathlib import Path
 import django
 import pytest
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
 from django.template import engines
 from django.urls import include, path, re_path
 from django.views.generic import DetailView, TemplateView
@@ -97,6 +98,41 @@ class TestFoundView:
     def test_methods_of_the_project_are_known(self):
         assert FoundView(Choosing, {}, "/").overrides("get_pusher_channels", "get_pusher_channel")
         assert not FoundView(Detail, {}, "/").overrides("get_pusher_channels", "get_pusher_channel")
+
+
+class LateDetail(Detail):
+    def get_context_data(self, **kwargs):
+        if not self.request.user.is_staff:
+            raise Http404
+        return super().get_context_data(**kwargs)
+
+    def render_to_response(self, context, **kwargs):
+        return redirect("/") if context else super().render_to_response(context, **kwargs)
+
+
+class HarmlessDetail(Detail):
+    def get_context_data(self, **kwargs):
+        return super().get_context_data(**kwargs) | {"more": 7}
+
+
+class OwnGet(LateDetail):
+    def get(self, request, *args, **kwargs):
+        return super().get(request, *args, **kwargs)
+
+
+class TestLateRefusals:
+    @pytest.mark.parametrize(
+        ("view_class", "names"),
+        [
+            (LateDetail, ["get_context_data", "render_to_response"]),
+            (HarmlessDetail, []),
+            (Detail, []),
+            (OwnGet, []),
+            (Silent, []),
+        ],
+    )
+    def test_methods_that_refuse_after_the_object_are_named(self, view_class, names):
+        assert FoundView(view_class, {}, "/").late_refusals == names
 
 
 class TestHasAuthView:
