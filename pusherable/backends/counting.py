@@ -26,18 +26,19 @@ class Counters:
     def reset(self) -> None:
         # It may be entered again by a signal, while the same thread holds it.
         self._lock = threading.RLock()
-        self._stats = DeliveryStats()
+        self._queued = self._sent = self._retried = self._dropped = 0
 
     def count(self, *, queued: int = 0, sent: int = 0, retried: int = 0, dropped: int = 0) -> None:
         """Add to the numbers; ``queued`` may be negative."""
         with self._lock:
-            known = self._stats
-            self._stats = DeliveryStats(
-                known.queued + queued, known.sent + sent, known.retried + retried, known.dropped + dropped
-            )
+            self._queued += queued
+            self._sent += sent
+            self._retried += retried
+            self._dropped += dropped
 
     def read(self) -> DeliveryStats:
-        return self._stats
+        with self._lock:
+            return DeliveryStats(self._queued, self._sent, self._retried, self._dropped)
 
 
 counters: Final = Counters()

@@ -38,8 +38,12 @@ class ThreadedBackend(BaseBackend):
         self._forget()
 
     def deliver(self, event: Event) -> None:
-        delivery = self._prepare()
-        jobs = [(lane, Job(part, born=self.clock())) for lane, part in self._divide(event, delivery.workers)]
+        delivery = self._delivery or self._prepare()
+        now = self.clock()
+        if delivery.workers == 1:
+            self._enqueue([(0, Job(event, born=now))], delivery)
+            return
+        jobs = [(lane, Job(part, born=now)) for lane, part in _divide(event, delivery.workers)]
         self._enqueue(jobs, delivery)
 
     def disconnect(self, user_id: str) -> None:
@@ -109,32 +113,26 @@ class ThreadedBackend(BaseBackend):
         Finalize(None, self._close_at_exit, exitpriority=0)
         self._delivery = delivery
 
-    def _divide(self, event: Event, workers: int) -> Iterator[tuple[int, Event]]:
-        """The lanes of an event, with its channels of each: on each channel one worker alone keeps the order."""
-        if workers == 1:
-            yield 0, event
-            return
-        lanes: dict[int, list[str]] = {}
-        for channel in event.channels:
-            lanes.setdefault(hash(channel) % workers, []).append(channel)
-        for lane, channels in lanes.items():
-            yield lane, event if len(lanes) == 1 else replace(event, channels=tuple(channels))
-
     def _enqueue(self, jobs: list[tuple[int, Job]], delivery: Delivery) -> None:
         with self._lock:
             refusal = self._refusal(len(jobs), delivery)
             if refusal is None:
-                self._jobs.update((id(job), job) for _, job in jobs)
-                counters.count(queued=len(jobs))
+                for _, job in jobs:
+                    self._jobs[id(job)] = job
+        if refusal is not None:
+            self._refuse(jobs, refusal)
+            return
+        counters.count(queued=len(jobs))
         for lane, job in jobs:
-            if refusal is not None:
-                counters.count(dropped=1)
-                self._report(job, refusal)
-                continue
             self._workers[lane].inbox.put(job)
             thread = self._threads[lane]
             if thread is None or not thread.is_alive():
                 self._start(lane)
+
+    def _refuse(self, jobs: list[tuple[int, Job]], refusal: DeliveryFailed) -> None:
+        counters.count(dropped=len(jobs))
+        for _, job in jobs:
+            self._report(job, refusal)
 
     def _refusal(self, count: int, delivery: Delivery) -> DeliveryFailed | None:
         if self._is_closing:
@@ -195,6 +193,15 @@ class ThreadedBackend(BaseBackend):
     def _close_at_exit(self) -> None:
         assert self._delivery is not None
         self.close(self._delivery.exit_timeout)
+
+
+def _divide(event: Event, workers: int) -> Iterator[tuple[int, Event]]:
+    """The lanes of an event, with its channels of each: on each channel one worker alone keeps the order."""
+    lanes: dict[int, list[str]] = {}
+    for channel in event.channels:
+        lanes.setdefault(hash(channel) % workers, []).append(channel)
+    for lane, channels in lanes.items():
+        yield lane, event if len(lanes) == 1 else replace(event, channels=tuple(channels))
 
 
 def _explain_ending(job: Job) -> DeliveryFailed:
