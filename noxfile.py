@@ -1,7 +1,7 @@
 """The tests on each supported pair of Python and Django: ``nox``, or ``nox --python 3.12`` for one.
 
-Neither the browser, nor PostgreSQL, nor the builds, nor services in trouble: those do not differ from pair to pair, and
-``runtests.py`` covers them.
+Neither the browser, nor PostgreSQL, nor the builds, nor services in trouble: those do not differ from pair to pair,
+and ``runtests.py`` covers them.
 """
 
 import re

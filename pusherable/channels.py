@@ -118,10 +118,13 @@ def model_channel(model_name: str, pk: object = None, *, kind: ChannelKind = Cha
     are written as ``=`` and two hexadecimal digits for each byte of UTF-8. The parts of a composite
     key are joined by commas. Raises ``InvalidChannel`` where the result is too long.
     """
-    name = _model_part(model_name, kind)
-    if pk is not None:
-        name = f"{name}_{_escape_pk(pk)}"
-    return validate_channel(name)
+    name = _model_part(model_name, kind._value_)
+    if pk is None:
+        return name
+    if type(pk) is int and len(name) < MAX_LENGTH // 2 and -(10**80) < pk < 10**80:
+        # Nothing to escape, nothing to refuse.
+        return f"{name}_{pk}"
+    return validate_channel(f"{name}_{_escape_pk(pk)}")
 
 
 def parse_model_channel(name: str) -> ModelChannel:
@@ -135,8 +138,8 @@ def parse_model_channel(name: str) -> ModelChannel:
 
 
 @lru_cache(maxsize=1024)
-def _model_part(model_name: str, kind: ChannelKind) -> str:
-    return kind.prefix + _escape(model_name, keep="-@.;")
+def _model_part(model_name: str, prefix: str) -> str:
+    return validate_channel(prefix + _escape(model_name, keep="-@.;"))
 
 
 def _escape_pk(pk: object) -> str:

@@ -342,7 +342,7 @@ def _read(name: str) -> Any:
     As ``getattr`` on Django's object, which takes ten microseconds to find that a setting is not there; a page's view
     reads several. Nothing is kept, so that overriding works.
     """
-    holder: Any = vars(django_settings).get("_wrapped")
+    holder: Any = object.__getattribute__(django_settings, "__dict__").get("_wrapped")
     while type(holder) is UserSettingsHolder:
         values = vars(holder)
         if name in values:

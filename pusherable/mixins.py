@@ -156,7 +156,8 @@ class PusherMixin:
         finally:
             if held := claim.end():
                 hand_over(held)
-        if isawaitable(response):
+        # The second look is a slow one.
+        if not isinstance(response, HttpResponseBase) and isawaitable(response):
             return self._answer_later(claim, response)
         if self._is_opened_by(response):
             self._publish_opened(response)
