@@ -12,7 +12,7 @@ export default [
       sourceType: "script",
       globals: read(
         "window document console location sessionStorage localStorage customElements HTMLElement Element Node " +
-          "CustomEvent Event EventTarget FormData URL URLSearchParams fetch setTimeout clearTimeout setInterval " +
+          "CustomEvent Event EventTarget FormData URL URLSearchParams fetch Headers Request XMLHttpRequest setTimeout clearTimeout setInterval " +
           "clearInterval requestAnimationFrame queueMicrotask navigator history performance crypto matchMedia " +
           "MutationObserver IntersectionObserver AbortController AbortSignal Intl structuredClone CSS reportError " +
           "addEventListener removeEventListener dispatchEvent",

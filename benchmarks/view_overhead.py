@@ -1,12 +1,13 @@
 """What the mixin adds to the time of a detail view: ``python benchmarks/view_overhead.py [--profile]``.
 
-Beside it the way of a mixin that publishes inside the request, with a new client each time. All of them take
-turns in one run, on the loopback alone.
+Beside it the way of a mixin that publishes inside the request, with a new client each time. All of them take turns,
+once for each condition that a service may be in, on the loopback alone.
 """
 
 import argparse
 import contextlib
 import cProfile
+import json
 import logging
 import os
 import platform
@@ -19,44 +20,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "overhead_settings"
 
 import django
 from django.conf import settings
 
-settings.configure(
-    SECRET_KEY="of the benchmark alone",
-    USE_TZ=True,
-    INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "pusherable"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-    TEMPLATES=[
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "OPTIONS": {
-                "loaders": [
-                    (
-                        "django.template.loaders.cached.Loader",
-                        [
-                            (
-                                "django.template.loaders.locmem.Loader",
-                                {"post.html": "<h1>{{ object.title }}</h1>{{ object.body|linebreaks }}"},
-                            )
-                        ],
-                    )
-                ]
-            },
-        }
-    ],
-    PUSHER_APP_ID="1",
-    PUSHER_KEY="key",
-    PUSHER_SECRET="secret",
-    PUSHER_HOST="127.0.0.1",
-    PUSHER_SSL=False,
-    PUSHERABLE_BACKEND="threaded",
-)
 django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402
@@ -67,23 +39,27 @@ from django.http import HttpRequest, HttpResponse  # noqa: E402
 from django.test import RequestFactory, override_settings  # noqa: E402
 from django.views.generic import DetailView  # noqa: E402
 from pusher import Pusher  # noqa: E402
+from pusher.errors import PusherError  # noqa: E402
 
-from pusherable.backends import get_backend  # noqa: E402
-from pusherable.events import Event  # noqa: E402
+from pusherable.backends.counting import delivery_stats  # noqa: E402
 from pusherable.mixins import PusherDetailMixin  # noqa: E402
 
-#: It ends after so many rounds, or with the round in which the time is over.
-ROUNDS = 40
-SECONDS = 40
-REQUESTS_PER_ROUND = 50
-#: Requests of each kind that are not counted: imports, the first connections, the thread.
+#: Rounds in which all take turns, and the requests of each in one of them.
+ROUNDS = 60
+REQUESTS_PER_ROUND = 25
+#: Seconds between two requests, in which the delivery thread can work; not measured.
+PAUSE = 0.002
+#: Requests that are not counted: imports, the first connections, the thread.
 WARM_UP = 30
+#: Seconds that the comparison's requests may take in each condition; they may wait for the service's time-out.
+PATIENCE = 6.0
 
 # A process of its own, so that its work is not done under our interpreter's lock.
 STUB = """
-import asyncio
+import asyncio, sys
 
-ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: 2\\r\\n\\r\\n{}"
+DELAY, STATUS = float(sys.argv[1]), sys.argv[2]
+ANSWER = f"HTTP/1.1 {STATUS} x\\r\\nContent-Type: application/json\\r\\nContent-Length: 2\\r\\n\\r\\n{{}}".encode()
 
 class Stub(asyncio.Protocol):
     def connection_made(self, transport):
@@ -98,7 +74,7 @@ class Stub(asyncio.Protocol):
         length = int(lengths[0].split(b":")[1])
         if len(body) >= length:
             self.received = body[length:]
-            self.transport.write(ANSWER)
+            asyncio.get_running_loop().call_later(DELAY, self.transport.write, ANSWER)
 
 async def main():
     server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
@@ -107,9 +83,6 @@ async def main():
 
 asyncio.run(main())
 """
-
-
-EVENT = Event(("post_1",), "view", "{}")
 
 
 class Post(models.Model):
@@ -145,6 +118,7 @@ class PublishingInsideView(PlainView):
             host=settings.PUSHER_HOST,
             port=settings.PUSHER_PORT,
             ssl=settings.PUSHER_SSL,
+            timeout=settings.PUSHER_TIMEOUT,
             json_encoder=DjangoJSONEncoder,
         )
         data = {"object": model_to_dict(self.object), "user": self.request.user.username}
@@ -156,59 +130,51 @@ class PublishingInsideView(PlainView):
 class Contestant:
     name: str
     view: Callable[..., HttpResponse]
-    port: int
-    #: Whether the delivery of one event may still be going on when the next request comes.
-    is_hurried: bool = False
-    backend: str = "threaded"
-    #: Whether an event is delivered before each request, outside of what is measured: it leaves cold caches.
-    follows_delivery: bool = False
+    is_dummy: bool = False
+    pause: float = PAUSE
+    #: Whether one request may take as long as the service's time-out.
+    may_wait: bool = False
+    #: The median of each round, and every request's time, in seconds.
+    medians: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     errors: int = 0
 
-    def run(self, requests: int, user: User) -> None:
-        with override_settings(PUSHER_PORT=self.port, PUSHERABLE_BACKEND=self.backend):
-            for _ in range(requests):
-                if self.follows_delivery:
-                    get_backend().deliver(EVENT)
-                    get_backend().flush(10)
-                self.answer_one(user)
-                if not self.is_hurried:
-                    get_backend().flush(10)
-            get_backend().flush(10)
+    def run_round(self, requests: int, user: User) -> None:
+        if self.may_wait and sum(self.times) > PATIENCE:
+            return
+        # Overriding makes settings slower to read; whoever is measured with them goes without.
+        chosen = override_settings(PUSHERABLE_BACKEND="dummy") if self.is_dummy else contextlib.nullcontext()
+        with chosen:
+            taken = [self.answer_one(user) for _ in range(1 if self.may_wait else requests)]
+        self.times += taken
+        self.medians.append(statistics.median(taken))
 
-    def answer_one(self, user: User) -> None:
+    def answer_one(self, user: User) -> float:
+        time.sleep(self.pause)
         request = make_request(user)
         began = time.perf_counter()
         try:
             self.view(request, pk=1).render()
-        except OSError:
+        except (OSError, PusherError):
             # The comparison's way hands the failure of the service on to the visitor.
             self.errors += 1
-        self.times.append(time.perf_counter() - began)
+        return time.perf_counter() - began
 
     def forget(self) -> None:
         self.times.clear()
+        self.medians.clear()
         self.errors = 0
 
-
-class Summary(NamedTuple):
-    p5: float
-    median: float
-    p99: float
-
-    @classmethod
-    def of(cls, times: list[float]) -> "Summary":
-        percentiles = statistics.quantiles(times, n=100)
-        return cls(percentiles[4], percentiles[49], percentiles[98])
-
-
-class LineCounter(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
+    def summarize(self, plain: "Contestant") -> dict[str, float]:
+        """In microseconds; what is added is that of the median round, of those that both have run."""
+        added = [own - other for own, other in zip(self.medians, plain.medians, strict=False)]
+        return {
+            "median": statistics.median(self.times) * 1e6,
+            "p99": statistics.quantiles(self.times, n=100)[98] * 1e6 if len(self.times) > 1 else self.times[0] * 1e6,
+            "added": statistics.median(added) * 1e6,
+            "ratio": statistics.median(self.times) / statistics.median(plain.times),
+            "errors": self.errors,
+        }
 
 
 def make_request(user: User) -> HttpRequest:
@@ -218,9 +184,10 @@ def make_request(user: User) -> HttpRequest:
 
 
 @contextlib.contextmanager
-def running_stub() -> Iterator[int]:
-    """The port of a service that answers every request with ``{}`` at once."""
-    process = subprocess.Popen([sys.executable, "-c", STUB], stdout=subprocess.PIPE, text=True)
+def running_stub(*, delay: float = 0.0, status: int = 200) -> Iterator[int]:
+    """The port of a service that gives every request the same answer."""
+    command = [sys.executable, "-c", STUB, str(delay), str(status)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(process.stdout.readline())
     finally:
@@ -237,32 +204,39 @@ def deserted_port() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def make_contestants(answering: int, deserted: int) -> list[Contestant]:
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """A port where nobody is let in or sent away: its queue is full, and packets are dropped."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+CONDITIONS: dict[str, Callable[[], contextlib.AbstractContextManager[int]]] = {
+    "0 ms": running_stub,
+    "50 ms": lambda: running_stub(delay=0.05),
+    "dead": deserted_port,
+    "black hole": black_hole,
+    "refusing": lambda: running_stub(status=401),
+}
+
+
+def make_contestants() -> list[Contestant]:
     plain, ours, inside = (view.as_view() for view in (PlainView, OurView, PublishingInsideView))
     return [
-        Contestant("without the mixin", plain, deserted),
-        Contestant("without it, after a delivery", plain, answering, follows_delivery=True),
-        Contestant("with it, composed but not delivered", ours, deserted, backend="dummy"),
-        Contestant("with it, nothing listens", ours, deserted),
-        Contestant("with it, a service answers", ours, answering),
-        Contestant("with it, nothing listens, hurried", ours, deserted, is_hurried=True),
-        Contestant("with it, a service answers, hurried", ours, answering, is_hurried=True),
-        Contestant("inside the request, a service answers", inside, answering),
-        Contestant("inside the request, nothing listens", inside, deserted),
+        Contestant("plain view", plain),
+        Contestant("ours, composed but not delivered", ours, is_dummy=True),
+        Contestant("ours", ours),
+        Contestant("inside the request, a new client", inside, may_wait=True),
+        Contestant("plain view, no pause", plain, pause=0),
+        Contestant("ours, no pause", ours, pause=0),
     ]
-
-
-def run_rounds(contestants: list[Contestant], user: User) -> int:
-    """Let them take turns; returns in how many rounds."""
-    deadline = time.perf_counter() + SECONDS
-    for done in range(ROUNDS):
-        if time.perf_counter() > deadline:
-            return done
-        # Whoever comes first in one round comes later in the next.
-        turn = done % len(contestants)
-        for each in contestants[turn:] + contestants[:turn]:
-            each.run(REQUESTS_PER_ROUND, user)
-    return ROUNDS
 
 
 def create_data() -> User:
@@ -274,63 +248,93 @@ def create_data() -> User:
     return user
 
 
-def print_table(contestants: list[Contestant]) -> None:
-    print(f"{'a detail view':<40}{'median':>10}{'added':>10}{'ratio':>8}{'p99':>11}", end="")
-    print(f"{'p5':>10}{'added':>10}{'errors':>8}")
-    plain = Summary.of(contestants[0].times)
+def measure() -> None:
+    """All contestants under one condition, in this process; the result is one line of JSON."""
+    logging.getLogger("pusherable").addHandler(logging.NullHandler())
+    user = create_data()
+    contestants = make_contestants()
     for each in contestants:
-        own = Summary.of(each.times)
-        print(
-            f"{each.name:<40}{microseconds(own.median):>10}{microseconds(own.median - plain.median):>10}"
-            f"{own.median / plain.median:>8.2f}{microseconds(own.p99):>11}"
-            f"{microseconds(own.p5):>10}{microseconds(own.p5 - plain.p5):>10}{each.errors:>8}"
-        )
+        each.run_round(WARM_UP, user)
+        each.forget()
+    for done in range(ROUNDS):
+        # Whoever comes first in one round comes later in the next.
+        turn = done % len(contestants)
+        for each in contestants[turn:] + contestants[:turn]:
+            each.run_round(REQUESTS_PER_ROUND, user)
+    plain, hurried = contestants[0], contestants[4]
+    result = {each.name: each.summarize(hurried if each.pause == 0 else plain) for each in contestants}
+    print(json.dumps({"result": result, "stats": delivery_stats()._asdict()}), flush=True)
+    # What is still queued is not waited for.
+    os._exit(0)
 
 
-def microseconds(seconds: float) -> str:
-    return f"{seconds * 1e6:.0f} µs"
+def measure_all() -> dict[str, dict[str, Any]]:
+    results = {}
+    for condition, serve in CONDITIONS.items():
+        with serve() as port:
+            done = subprocess.run(
+                [sys.executable, __file__, "--measure"],
+                env={**os.environ, "BENCHMARK_PORT": str(port)},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+        results[condition] = json.loads(done.stdout.splitlines()[-1])
+    return results
 
 
-def print_profile(contestant: Contestant, user: User) -> None:
-    """Where the time of a view goes, the delivery thread left out."""
+def print_table(results: dict[str, dict[str, Any]], figure: str, form: Callable[[float], str]) -> None:
+    print(f"\n{figure:<36}" + "".join(f"{condition:>13}" for condition in results))
+    names = next(iter(results.values()))["result"]
+    for name in names:
+        print(f"{name:<36}" + "".join(f"{form(each['result'][name][figure]):>13}" for each in results.values()))
+
+
+def microseconds(value: float) -> str:
+    return f"{value:,.0f} µs"
+
+
+def print_profile() -> None:
+    """Where the time of a view goes, the delivery left out."""
+    user = create_data()
+    view = OurView.as_view()
     profile = cProfile.Profile(time.thread_time)
-    with override_settings(PUSHERABLE_BACKEND=contestant.backend):
+    with override_settings(PUSHERABLE_BACKEND="dummy"):
         for _ in range(2000):
-            profile.runcall(contestant.view, make_request(user), pk=1)
+            request = make_request(user)
+            profile.runcall(lambda request=request: view(request, pk=1).render())
     pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--profile", action="store_true", help="print where the time goes, instead of the table")
+    parser.add_argument("--profile", action="store_true", help="print where the time goes, instead of the tables")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    counter = LineCounter()
-    logging.getLogger("pusherable").addHandler(counter)
+    if arguments.profile:
+        print_profile()
+        return
+    if arguments.measure:
+        measure()
+        return
     started = time.perf_counter()
-    user = create_data()
-    with running_stub() as answering, deserted_port() as deserted:
-        contestants = make_contestants(answering, deserted)
-        for each in contestants:
-            each.run(WARM_UP, user)
-            each.forget()
-        if arguments.profile:
-            print_profile(contestants[2], user)
-            return
-        rounds = run_rounds(contestants, user)
+    results = measure_all()
     print(
-        f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, "
-        f"{rounds} rounds of {REQUESTS_PER_ROUND} requests each\n"
+        f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs; "
+        f"{ROUNDS} rounds of {REQUESTS_PER_ROUND} requests under each condition"
     )
-    print_table(contestants)
+    print_table(results, "median", microseconds)
+    print_table(results, "added", microseconds)
+    print_table(results, "p99", microseconds)
+    print_table(results, "ratio", lambda value: f"{value:.2f}")
+    print_table(results, "errors", lambda value: f"{value:.0f}")
     print(
-        "\np5: the fastest twentieth, which other work on the machine disturbs least."
-        "\nAfter a delivery: the processor's caches are cold, as they are in the rows below it that deliver."
-        "\nHurried: the next request comes while the event of the last is still being delivered; otherwise it waits"
-        "\nfor that, outside of what is measured."
-        f"\nLog lines about the service that is down: {len(counter.lines)}"
+        f"\nadded: the median over the rounds of what a request took more than one of the plain view in that round."
+        f"\nBetween two requests there is a pause of {PAUSE * 1000:.0f} ms. Without one, the delivery thread shares"
+        "\nthe interpreter with the requests all the time, which is what ours pays then beside the composing."
+        "\nerrors: requests whose visitor has seen the failure of the service."
     )
-    for line in counter.lines:
-        print(f"  {line}")
+    print("What became of the events: " + "; ".join(f"{name}: {each['stats']}" for name, each in results.items()))
     print(f"{time.perf_counter() - started:.0f} s in all")
 
 

@@ -79,11 +79,13 @@ def play(ada: Page, grace: Page) -> dict[str, bytes]:
     grace.get_by_label("Title").fill("Night ferry to run again, and all through the summer")
     grace.get_by_label("Ink").check()
     grace.evaluate("scrollTo(0, 0)")
+    grace.get_by_text("2 people here").wait_for()
     written = grace.screenshot()
     grace.get_by_role("button", name="Save").click()
     happenings.nth(2).wait_for()
     # Saved, she is led back to the post.
     happenings.first.get_by_text("Grace is reading this too.").wait_for()
+    ada.get_by_text("2 people here").wait_for()
     return {"Grace edits a post …": written, "… and Ada, who has it open, sees it happen": ada.screenshot()}
 
 

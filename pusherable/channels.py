@@ -3,7 +3,8 @@
 import enum
 import re
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, Literal
 
 from pusherable.exceptions import InvalidChannel
 
@@ -11,6 +12,9 @@ from pusherable.exceptions import InvalidChannel
 MAX_LENGTH: Final = 164
 
 SERVER_TO_USER_PREFIX: Final = "#server-to-user-"
+
+#: Who may listen: everybody, whom the app's server lets in, or these with the service unable to read along.
+Privacy = bool | Literal["encrypted"]
 
 _LEGAL = re.compile(r"[A-Za-z0-9_\-=@,.;]+")
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
@@ -72,6 +76,23 @@ def kind_of(name: str) -> ChannelKind:
     return next(kind for kind in _KINDS_BY_PREFIX_LENGTH if name.startswith(kind.prefix))
 
 
+def bare_name(name: str) -> str:
+    """``name`` without the prefix of its kind: what ``private-post_1`` and ``presence-post_1`` have in common."""
+    return name.removeprefix(kind_of(name).prefix)
+
+
+def kind_for(private: Privacy) -> ChannelKind:
+    """The kind of channel that ``private`` asks for; raises ``InvalidChannel`` for any other value."""
+    if isinstance(private, bool):
+        return ChannelKind.PRIVATE if private else ChannelKind.PUBLIC
+    if private == "encrypted":
+        return ChannelKind.ENCRYPTED
+    raise InvalidChannel(
+        f"A channel is private, or not, or 'encrypted': {private!r} is none of True, False and 'encrypted'.",
+        channel=private,
+    )
+
+
 def validate_channel(name: str, *, max_length: int = MAX_LENGTH) -> str:
     """Return ``name`` unchanged; raise ``InvalidChannel`` if the service would refuse it."""
     if not isinstance(name, str):
@@ -97,10 +118,13 @@ def model_channel(model_name: str, pk: object = None, *, kind: ChannelKind = Cha
     are written as ``=`` and two hexadecimal digits for each byte of UTF-8. The parts of a composite
     key are joined by commas. Raises ``InvalidChannel`` where the result is too long.
     """
-    name = kind.prefix + _escape(model_name, keep="-@.;")
-    if pk is not None:
-        name = f"{name}_{_escape_pk(pk)}"
-    return validate_channel(name)
+    name = _model_part(model_name, kind._value_)
+    if pk is None:
+        return name
+    if type(pk) is int and len(name) < MAX_LENGTH // 2 and -(10**80) < pk < 10**80:
+        # Nothing to escape, nothing to refuse.
+        return f"{name}_{pk}"
+    return validate_channel(f"{name}_{_escape_pk(pk)}")
 
 
 def parse_model_channel(name: str) -> ModelChannel:
@@ -111,6 +135,11 @@ def parse_model_channel(name: str) -> ModelChannel:
     if not model or (separator and not pk):
         raise InvalidChannel(f"{name!r} is not the channel of a model or object.", channel=name)
     return ModelChannel(kind, _unescape(model, name), _unescape(pk, name) if separator else None)
+
+
+@lru_cache(maxsize=1024)
+def _model_part(model_name: str, prefix: str) -> str:
+    return validate_channel(prefix + _escape(model_name, keep="-@.;"))
 
 
 def _escape_pk(pk: object) -> str:

@@ -3,25 +3,35 @@
 It is imported at first use: it costs 20 MB and a tenth of a second (protocol F.14).
 """
 
+import base64
 import json
 import os
-import ssl
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote, urlencode
 
+from pusherable.channels import kind_of, validate_channel
 from pusherable.conf import Service, SettingsError, bracketed, settings
+from pusherable.diagnosis import Answer, address_of, explain_answer, explain_nonsense
+from pusherable.encryption import seal, shared_secret
 from pusherable.events import MAX_BATCH, Event
-from pusherable.exceptions import DeliveryFailed
+from pusherable.exceptions import DeliveryFailed, InvalidChannel
+from pusherable.signing import request_parameters
+from pusherable.transport import get_transport
 
 if TYPE_CHECKING:
-    import urllib3
     from pusher import Pusher
     from pusher.http import Request
 
-_CONNECTIONS: Final = 10
+_clients: dict[tuple[Service, bytes | None], "Pusher"] = {}
 
-_clients: dict[Service, "Pusher"] = {}
+# A fork in the middle of another thread's import leaves the child with a module that it waits for, for ever.
+_importing = threading.Lock()
+os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
 
 # A pooled connection must not be shared with the process it was forked from.
 os.register_at_fork(after_in_child=_clients.clear)
@@ -33,57 +43,185 @@ def get_client() -> "Pusher":
     Raises ``SettingsError`` where no service is configured. Its calls raise the errors of
     ``pusher.errors`` where the service refuses, and ``DeliveryFailed`` where it gives no answer.
     """
-    service = settings.service
-    return _clients.get(service) or _clients.setdefault(service, _make_client(service))
+    _import_once()
+    known = (settings.service, settings.encryption_master_key)
+    return _clients.get(known) or _clients.setdefault(known, _make_client(*known))
 
 
 def deliver(events: Sequence[Event]) -> None:
     """Hand events to the service in one request, their order kept: one event, or up to 10 channels' worth.
 
-    Raises ``SettingsError`` where no service is configured, and ``DeliveryFailed`` whose ``reason`` is
-    ``unreachable``, ``timeout``, ``tls``, ``bad-answer``, ``bad-request``, ``unauthorized``, ``forbidden``,
-    ``not-found``, ``too-large``, ``rate-limited`` or ``service-error``.
+    What goes to encrypted channels is sealed for each of them. One event for several of those may take more than
+    one request; if a later one fails, the earlier ones have been heard.
+
+    Raises ``SettingsError`` where no service is configured, or no key for an encrypted channel, and
+    ``DeliveryFailed`` whose ``reason`` is ``unreachable``, ``timeout``, ``tls``, ``bad-answer``, ``bad-request``,
+    ``unauthorized``, ``clock``, ``forbidden``, ``not-found``, ``too-large``, ``rate-limited`` or ``service-error``.
     """
-    path, body = _compose_request(events)
     client = get_client()
+    requests = list(_compose_requests(events))
     from pusher.errors import PusherError
     from pusher.http import POST, Request
 
     sender = client._pusher_client
+    for path, body in requests:
+        try:
+            sender.http.send_request(Request(sender, POST, f"/apps/{sender.app_id}/{path}", body))
+        except PusherError as error:
+            raise explain_answer(error.answer, settings.service) from error
+
+
+def disconnect_user(user_id: str) -> None:
+    """Send away every connection that is signed in as this user, at once; they do not come back by themselves.
+
+    Raises what ``deliver`` does, and ``ValueError`` for an id that is empty.
+    """
+    if not user_id:
+        raise ValueError("A user's id is a text that is not empty.")
+    # The package's own call misses the app (protocol F.5).
+    _ask("POST", f"users/{user_id}/terminate_connections", body=b"{}")
+
+
+def members(channel: str) -> list[str]:
+    """The ids of the users in a presence channel, each once; raises what ``deliver`` does."""
+    if not kind_of(validate_channel(channel)).is_presence:
+        raise InvalidChannel(f"{channel!r} is no presence channel, and has no members.", channel=channel)
     try:
-        sender.http.send_request(Request(sender, POST, f"/apps/{sender.app_id}/{path}", body))
-    except PusherError as error:
-        raise _explain(error.status, error.answer, settings.service) from error
+        answer = _ask("GET", f"channels/{channel}/users")
+    except DeliveryFailed as error:
+        # Reverb knows no channel that is empty (protocol G.1).
+        if error.status == 404:
+            return []
+        raise
+    users = answer.get("users")
+    return (
+        [str(user["id"]) for user in users if isinstance(user, dict) and "id" in user]
+        if isinstance(users, list)
+        else []
+    )
 
 
-def _compose_request(events: Sequence[Event]) -> tuple[str, dict[str, Any]]:
-    """The path below the app, and the body; an entry of a batch names one channel (protocol B.18)."""
+def channel_info(channel: str, info: Iterable[str] = ()) -> dict[str, Any]:
+    """What the service tells of a channel: ``occupied``, and those of ``info`` that it knows.
+
+    ``info`` names ``user_count`` (of presence channels), ``subscription_count`` and ``cache``. Raises what
+    ``deliver`` does.
+    """
+    attributes = ",".join(info)
+    query = {"info": attributes} if attributes else {}
+    return _ask("GET", f"channels/{validate_channel(channel)}", query=query)
+
+
+def channel_shared_secret(channel: str) -> str:
+    """The secret of one encrypted channel, in base64, for those who may subscribe to it (protocol D.5).
+
+    Raises ``SettingsError`` where there is no master key, and ``InvalidChannel`` for a channel of another kind.
+    """
+    if not kind_of(validate_channel(channel)).is_encrypted:
+        raise InvalidChannel(f"{channel!r} is no encrypted channel, and has no secret.", channel=channel)
+    return base64.b64encode(shared_secret(channel, _master_key(channel))).decode()
+
+
+def _master_key(channel: str) -> bytes:
+    key = settings.encryption_master_key
+    if key is None:
+        raise SettingsError(
+            f"{channel!r} is encrypted, and PUSHER_ENCRYPTION_MASTER_KEY is not set. `openssl rand -base64 32` "
+            "makes one.",
+            setting="PUSHER_ENCRYPTION_MASTER_KEY",
+        )
+    return key
+
+
+def _compose_requests(events: Sequence[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For each request the path below the app, and the body."""
     if len(events) == 1:
-        event = events[0]
-        return "events", {
-            "name": event.name,
-            "channels": event.channels,
-            "data": event.data,
-            **_exclusion(event),
-        }
-    batch = [
-        {"name": event.name, "channel": channel, "data": event.data, **_exclusion(event)}
-        for event in events
-        for channel in event.channels
-    ]
+        yield from _compose_one(events[0])
+        return
+    batch = [_entry(event, channel) for event in events for channel in event.channels]
     if len(batch) > MAX_BATCH:
         raise ValueError(f"These events make a batch of {len(batch)}; {MAX_BATCH} is the limit.")
-    return "batch_events", {"batch": batch}
+    yield "batch_events", {"batch": batch}
+
+
+def _compose_one(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+    encrypted = [channel for channel in event.channels if kind_of(channel).is_encrypted]
+    readable = [channel for channel in event.channels if channel not in encrypted]
+    if readable:
+        yield "events", {"name": event.name, "channels": readable, "data": event.data, **_exclusion(event)}
+    # Each channel has a secret of its own, and so a text of its own.
+    for start in range(0, len(encrypted), MAX_BATCH):
+        entries = [_entry(event, channel) for channel in encrypted[start : start + MAX_BATCH]]
+        yield "batch_events", {"batch": entries}
+
+
+def _entry(event: Event, channel: str) -> dict[str, str]:
+    """An entry of a batch, which names one channel (protocol B.18)."""
+    is_encrypted = kind_of(channel).is_encrypted
+    data = seal(channel, event.data, _master_key(channel)) if is_encrypted else event.data
+    return {"name": event.name, "channel": channel, "data": data, **_exclusion(event)}
 
 
 def _exclusion(event: Event) -> dict[str, str]:
     return {} if event.socket_id is None else {"socket_id": event.socket_id}
 
 
-def _make_client(service: Service) -> "Pusher":
+def _ask(method: str, path: str, *, query: dict[str, str] | None = None, body: bytes = b"") -> dict[str, Any]:
+    """A request below the app, signed by ourselves, and the object that it is answered with."""
+    _import_once()
+    service = settings.service
+    path = f"/apps/{service.app_id}/{path}"
+    answer = _exchange(service, method, path, query=query or {}, body=body, headers=_OWN_HEADERS)
+    if not answer.is_success:
+        raise explain_answer(answer, service)
+    content = _read_answer(answer, service)
+    if not isinstance(content, dict):
+        raise explain_nonsense(answer, service)
+    return content
+
+
+_OWN_HEADERS: Final = {"X-Pusher-Library": "django-pusherable", "Content-Type": "application/json"}
+
+
+def _exchange(
+    service: Service, method: str, path: str, *, query: dict[str, str], body: bytes, headers: dict[str, str]
+) -> Answer:
+    parameters = request_parameters(
+        method,
+        path,
+        key=service.key,
+        secret=service.secret,
+        timestamp=int(time.time()),
+        body=body,
+        query=query,
+    )
+    # Signed as they are, escaped on the way (protocol B.5).
+    url = f"{address_of(service)}{quote(path, safe='/=@,;')}?{urlencode(parameters, safe=',')}"
+    return get_transport(service).exchange(method, url, body=body or None, headers=headers)
+
+
+def _read_answer(answer: Answer, service: Service) -> Any:
+    """Whatever stands in an answer of success: services differ, and some say nothing (protocol G.1)."""
+    if not answer.text.strip():
+        return {}
+    try:
+        return json.loads(answer.text)
+    except ValueError as error:
+        raise explain_nonsense(answer, service) from error
+
+
+@cache
+def _import_once() -> None:
+    with _importing:
+        # The last one is for the look-up of a host's name.
+        for name in ("pusher", "urllib3", "encodings.idna"):
+            import_module(name)
+
+
+def _make_client(service: Service, master_key: bytes | None) -> "Pusher":
     from pusher import Pusher
 
-    transport = _Transport(service)
+    backend = _Backend(service)
     return Pusher(
         app_id=service.app_id,
         key=service.key,
@@ -92,143 +230,40 @@ def _make_client(service: Service) -> "Pusher":
         host=bracketed(service.host),
         port=service.port,
         timeout=service.timeout,
+        encryption_master_key_base64=base64.b64encode(master_key).decode() if master_key else None,
         json_encoder=settings.json_encoder,
         # `Pusher` makes two clients inside; they share one pool.
-        backend=lambda client: transport,
+        backend=lambda client: backend,
     )
 
 
-class _Transport:
-    """Sends what ``pusher`` has signed, over pooled connections that stay open.
-
-    In place of the package's own, which trusts a list of authorities from 2021 and raises bare
-    ``requests`` errors (protocol F.10, F.11).
-    """
+class _Backend:
+    """Sends what ``pusher`` has made, over our own connections."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._pool = _make_pool(service)
 
     def send_request(self, request: "Request") -> Any:
-        import urllib3
         from pusher.errors import PusherError
         from pusher.http import process_response
 
+        answer = self._exchange(request)
+        if answer.is_success:
+            return _read_answer(answer, self._service)
         try:
-            response = self._pool.request(request.method, request.url, body=request.body, headers=request.headers)
-        except urllib3.exceptions.HTTPError as error:
-            raise _explain_silence(error, self._service) from error
-        text = response.data.decode(errors="replace")
-        if 200 <= response.status < 300:
-            return self._read_answer(text)
-        try:
-            return process_response(response.status, text)
+            return process_response(answer.status, answer.text)
         except PusherError as refusal:
-            refusal.status, refusal.answer = response.status, text
+            refusal.status, refusal.answer = answer.status, answer
             raise
 
-    def _read_answer(self, text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            raise DeliveryFailed(
-                f"{_address(self._service)} answered with something else than JSON ({text[:60]!r}…): is it really a "
-                "Pusher service? Check PUSHER_HOST and PUSHER_PORT.",
-                reason="bad-answer",
-            ) from error
-
-
-def _make_pool(service: Service) -> "urllib3.PoolManager":
-    import urllib3
-
-    options: dict[str, Any] = {
-        "maxsize": _CONNECTIONS,
-        "retries": False,
-        "timeout": urllib3.Timeout(total=service.timeout),
-    }
-    if service.ssl:
-        options["ssl_context"] = make_tls_context(trusting=service.certificate)
-    proxy = None if proxy_bypass(service.host) else getproxies().get("https" if service.ssl else "http")
-    if proxy is None:
-        return urllib3.PoolManager(**options)
-    try:
-        credentials = urllib3.util.parse_url(proxy).auth
-        headers = urllib3.make_headers(proxy_basic_auth=credentials) if credentials else None
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
-    except urllib3.exceptions.HTTPError as error:
-        raise SettingsError(
-            f"The proxy of the environment cannot be used to reach {service.host} ({type(error).__name__}): it is "
-            "an http:// or https:// address. Mend http_proxy or https_proxy, or name the host in no_proxy.",
-            setting="https_proxy" if service.ssl else "http_proxy",
-        ) from error
-
-
-def make_tls_context(*, trusting: str = "") -> ssl.SSLContext:
-    """Trust what the system trusts, or where it has no list of authorities, that of ``certifi``.
-
-    With a file in ``trusting``, trust the certificate in it and no other.
-    """
-    if trusting:
-        context = ssl.create_default_context(cafile=trusting)
-        # Only who holds the key of this very certificate gets through, under whatever name or address.
-        context.check_hostname = False
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        return context
-    paths = ssl.get_default_verify_paths()
-    if paths.cafile or paths.capath:
-        return ssl.create_default_context()
-    import certifi
-
-    return ssl.create_default_context(cafile=certifi.where())
-
-
-def _explain_silence(error: Exception, service: Service) -> DeliveryFailed:
-    import urllib3
-
-    address = _address(service)
-    # A failed attempt through a proxy is wrapped once more.
-    cause = getattr(error, "original_error", error)
-    if isinstance(cause, urllib3.exceptions.SSLError):
-        return DeliveryFailed(
-            f"{address} could not be trusted ({cause}): check PUSHER_SSL, PUSHER_PORT and the certificate.",
-            reason="tls",
-        )
-    # Of urllib3 1.26 a refused connection is a kind of timeout.
-    refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
-    if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
-        return DeliveryFailed(
-            f"{address} did not answer within {service.timeout:g} s (PUSHER_TIMEOUT).",
-            reason="timeout",
-            retryable=True,
-        )
-    hint = "Is `manage.py runpushserver` running?" if service.is_local else "Check PUSHER_HOST and PUSHER_PORT."
-    return DeliveryFailed(f"{address} cannot be reached ({cause}). {hint}", reason="unreachable", retryable=True)
-
-
-_REFUSALS: Final[dict[int, tuple[str, str]]] = {
-    400: ("bad-request", "The event was refused."),
-    401: ("unauthorized", "Check PUSHER_KEY and PUSHER_SECRET, and this machine's clock."),
-    403: ("forbidden", "The app is disabled or over its quota."),
-    404: ("not-found", "Check PUSHER_APP_ID, and PUSHER_CLUSTER or PUSHER_HOST."),
-    413: ("too-large", "Publish fewer fields."),
-    429: ("rate-limited", "Too many events at once."),
-}
-
-
-_IN_TROUBLE: Final = ("service-error", "The service is in trouble.")
-_NO_SERVICE: Final = ("bad-answer", "Is it really a Pusher service? Check PUSHER_HOST, PUSHER_PORT and PUSHER_SSL.")
-
-
-def _explain(status: int, answer: str, service: Service) -> DeliveryFailed:
-    reason, advice = _REFUSALS.get(status, _IN_TROUBLE if status >= 500 else _NO_SERVICE)
-    answer = " ".join(answer.replace(service.secret, "[secret]").split())[:300]
-    return DeliveryFailed(
-        f"{_address(service)} answered {status}: {answer or 'nothing more'}. {advice}",
-        reason=reason,
-        status=status,
-        retryable=status == 429 or status >= 500,
-    )
-
-
-def _address(service: Service) -> str:
-    return f"{'https' if service.ssl else 'http'}://{bracketed(service.host)}:{service.port}"
+    def _exchange(self, request: "Request") -> Answer:
+        is_misplaced = request.path.startswith("/users/")
+        if request.method == "POST" and not is_misplaced:
+            return get_transport(self._service).exchange(
+                request.method, request.url, body=request.body, headers=request.headers
+            )
+        # Servers refuse a GET that vouches for a body, and a user without an app (protocol F.5, F.6).
+        path = f"/apps/{self._service.app_id}{request.path}" if is_misplaced else request.path
+        own = ("auth_", "body_md5")
+        query = {name: value for name, value in request.query_params.items() if not name.startswith(own)}
+        return _exchange(self._service, request.method, path, query=query, body=request.body, headers=request.headers)

@@ -3,22 +3,27 @@
 ``PUSHER_*`` says where the service is, ``PUSHERABLE_*`` how this package behaves.
 """
 
+import base64
+import binascii
 import ipaddress
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from django.conf import Settings, UserSettingsHolder, global_settings
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
+from django.http.request import HttpHeaders
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 
+from pusherable.channels import ChannelKind
 from pusherable.exceptions import PusherableError
 from pusherable.signing import sign
 
@@ -35,6 +40,7 @@ LOCAL_SERVER_DEFAULT: Final = "127.0.0.1:8001"
 _HOSTED_CLUSTER = re.compile(r"api-([a-z0-9-]+)\.pusher\.com")
 _HOSTED_WITHOUT_CLUSTER: Final = ("api.pusherapp.com", "api.pusher.com")
 _URL_FORM: Final = "http://key:secret@host:port/apps/id"
+_SECRETS: Final = frozenset({"PUSHER_SECRET", "PUSHER_URL", "PUSHER_ENCRYPTION_MASTER_KEY"})
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -51,7 +57,8 @@ class SettingsError(PusherableError, ImproperlyConfigured):
 class Service:
     """Where events are delivered to, and as which app; ``timeout`` is in seconds for one request.
 
-    ``certificate`` is a file with the only certificate to trust, whatever name it is for.
+    ``certificate`` is a file with the only certificate to trust, whatever name it is for; ``ca_file`` one with
+    the authorities to trust in place of the system's.
     """
 
     app_id: str
@@ -64,11 +71,23 @@ class Service:
     timeout: float
     is_local: bool = False
     certificate: str = ""
+    ca_file: str = ""
 
     @property
     def is_hosted(self) -> bool:
         """Whether this is Pusher's own service, which browsers reach by the cluster's name alone."""
         return self.host in _HOSTED_WITHOUT_CLUSTER or _HOSTED_CLUSTER.fullmatch(self.host) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How the threaded backend works; ``max_age`` and ``exit_timeout`` are in seconds."""
+
+    workers: int
+    queue_size: int
+    max_age: float
+    max_attempts: int
+    exit_timeout: float
 
 
 class PusherableSettings:
@@ -136,12 +155,45 @@ class PusherableSettings:
 
         By default ``threaded``; in tests ``locmem``, so that no test is heard by a developer's open pages.
         """
-        return _text("PUSHERABLE_BACKEND") or ("locmem" if _in_tests() else "threaded")
+        value = _read("PUSHERABLE_BACKEND")
+        if not isinstance(value, str):
+            value = _text("PUSHERABLE_BACKEND")
+        return value.strip() or ("locmem" if _in_tests() else "threaded")
+
+    @property
+    def delivery(self) -> Delivery:
+        """``PUSHERABLE_WORKERS``, ``…_QUEUE_SIZE``, ``…_MAX_AGE``, ``…_MAX_ATTEMPTS`` and ``…_EXIT_TIMEOUT``."""
+        return Delivery(
+            workers=_whole_number("PUSHERABLE_WORKERS", default=1, limit=64),
+            queue_size=_whole_number("PUSHERABLE_QUEUE_SIZE", default=10_000, limit=10_000_000),
+            max_age=_seconds("PUSHERABLE_MAX_AGE", default=60.0, limit=86_400),
+            max_attempts=_whole_number("PUSHERABLE_MAX_ATTEMPTS", default=20, limit=1_000_000),
+            exit_timeout=_seconds("PUSHERABLE_EXIT_TIMEOUT", default=2.0, limit=600),
+        )
+
+    @property
+    @sensitive_variables()
+    def encryption_master_key(self) -> bytes | None:
+        """``PUSHER_ENCRYPTION_MASTER_KEY``: the 32 bytes behind all encrypted channels, written in base64."""
+        text = _text("PUSHER_ENCRYPTION_MASTER_KEY")
+        if not text:
+            return None
+        try:
+            key = base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            key = b""
+        if len(key) != 32:
+            # What it is instead must stay unsaid.
+            raise SettingsError(
+                "PUSHER_ENCRYPTION_MASTER_KEY is not 32 bytes in base64. `openssl rand -base64 32` makes one.",
+                setting="PUSHER_ENCRYPTION_MASTER_KEY",
+            ) from None
+        return key
 
     @property
     def json_encoder(self) -> type[json.JSONEncoder]:
         """``PUSHERABLE_JSON_ENCODER``: a subclass of ``json.JSONEncoder`` or its dotted path."""
-        value = getattr(django_settings, "PUSHERABLE_JSON_ENCODER", None) or DjangoJSONEncoder
+        value = _read("PUSHERABLE_JSON_ENCODER") or DjangoJSONEncoder
         if isinstance(value, str):
             try:
                 value = import_string(value)
@@ -182,7 +234,7 @@ class PusherableSettings:
     @property
     def authorization_timeout(self) -> float | None:
         """``PUSHERABLE_AUTHORIZATION_TIMEOUT``: seconds for a client of ``runpushserver`` to show a signature."""
-        return _seconds("PUSHERABLE_AUTHORIZATION_TIMEOUT", limit=3_600)
+        return _seconds("PUSHERABLE_AUTHORIZATION_TIMEOUT", default=0.0, limit=3_600) or None
 
     @property
     def server_limits(self) -> dict[str, Any]:
@@ -196,9 +248,95 @@ class PusherableSettings:
         return dict(value)
 
     @property
+    @sensitive_variables()
+    def webhook_secrets(self) -> tuple[tuple[str, str], ...]:
+        """Key and secret of everybody whose webhooks are taken: the service, and ``PUSHERABLE_WEBHOOK_SECRETS``.
+
+        A key comes several times where several secrets go with it.
+        """
+        service = self.service
+        more = _read("PUSHERABLE_WEBHOOK_SECRETS") or {}
+        if not isinstance(more, Mapping):
+            raise _webhook_secrets_error(f"is of the type {type(more).__name__}")
+        pairs = [(service.key, service.secret)]
+        for key, secrets in more.items():
+            several = secrets if isinstance(secrets, list | tuple) and secrets else [secrets]
+            pairs += [(key, secret) for secret in several]
+        if not all(isinstance(text, str) and text for pair in pairs for text in pair):
+            raise _webhook_secrets_error("holds a key or a secret that is empty, or no text")
+        return tuple(pairs)
+
+    @property
+    def webhook_max_age(self) -> float | None:
+        """``PUSHERABLE_WEBHOOK_MAX_AGE``: seconds that a webhook's time may be off, or ``None`` for any time."""
+        if getattr(django_settings, "PUSHERABLE_WEBHOOK_MAX_AGE", "") is None:
+            return None
+        return _seconds("PUSHERABLE_WEBHOOK_MAX_AGE", default=600.0, limit=86_400)
+
+    @property
+    def disconnect_users(self) -> bool | None:
+        """``PUSHERABLE_DISCONNECT_USERS``; ``None`` is the default: where this package's URLs are included."""
+        return _boolean("PUSHERABLE_DISCONNECT_USERS")
+
+    @property
+    def private_channels(self) -> ChannelKind:
+        """``PUSHERABLE_PRIVATE_CHANNELS``: the kind of an object's or a model's channel where nobody says another."""
+        value = _read("PUSHERABLE_PRIVATE_CHANNELS")
+        if value is None or isinstance(value, bool):
+            return ChannelKind.PRIVATE if value else ChannelKind.PUBLIC
+        if isinstance(value, str) and value.strip().lower() == "encrypted":
+            return ChannelKind.ENCRYPTED
+        try:
+            is_private = _boolean("PUSHERABLE_PRIVATE_CHANNELS")
+        except SettingsError:
+            raise SettingsError(
+                f"PUSHERABLE_PRIVATE_CHANNELS = {value!r} is none of True, False and 'encrypted'.",
+                setting="PUSHERABLE_PRIVATE_CHANNELS",
+            ) from None
+        return ChannelKind.PRIVATE if is_private else ChannelKind.PUBLIC
+
+    @property
+    def member_info(self) -> Callable[[Any], object] | None:
+        """``PUSHERABLE_MEMBER_INFO``: what a presence channel is told of a user, as a callable; ``None`` if unset."""
+        value = getattr(django_settings, "PUSHERABLE_MEMBER_INFO", None) or None
+        if isinstance(value, str):
+            try:
+                value = import_string(value)
+            except ImportError as error:
+                raise SettingsError(
+                    f"PUSHERABLE_MEMBER_INFO = {value!r} cannot be imported: {error}",
+                    setting="PUSHERABLE_MEMBER_INFO",
+                ) from error
+        if value is not None and not callable(value):
+            raise SettingsError(
+                f"PUSHERABLE_MEMBER_INFO is {value!r}; it is a function of a user, or its dotted path.",
+                setting="PUSHERABLE_MEMBER_INFO",
+            )
+        return value
+
+    @property
+    def language_code(self) -> str:
+        """The project's ``LANGUAGE_CODE``."""
+        return str(django_settings.LANGUAGE_CODE)
+
+    @property
+    def root_urlconf(self) -> str:
+        """The project's ``ROOT_URLCONF``."""
+        return str(django_settings.ROOT_URLCONF)
+
+    @property
     def debug(self) -> bool:
         """The project's ``DEBUG``."""
         return bool(django_settings.DEBUG)
+
+    @property
+    def csrf(self) -> dict[str, str]:
+        """The header that carries the CSRF token, and the cookie to take it from; ``""`` where scripts cannot."""
+        is_hidden = django_settings.CSRF_USE_SESSIONS or django_settings.CSRF_COOKIE_HTTPONLY
+        return {
+            "header": str(HttpHeaders.parse_header_name(django_settings.CSRF_HEADER_NAME)),
+            "cookie": "" if is_hidden else str(django_settings.CSRF_COOKIE_NAME),
+        }
 
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
@@ -224,10 +362,38 @@ class PusherableSettings:
 settings: Final = PusherableSettings()
 
 
+def _read(name: str) -> Any:
+    """The setting as the project wrote it, ``None`` where it is unset.
+
+    As ``getattr`` on Django's object, which takes ten microseconds to find that a setting is not there; a page's view
+    reads several. Nothing is kept, so that overriding works.
+    """
+    holder: Any = object.__getattribute__(django_settings, "__dict__").get("_wrapped")
+    while type(holder) is UserSettingsHolder:
+        values = vars(holder)
+        if name in values:
+            return values[name]
+        if name in values["_deleted"]:
+            return None
+        holder = values["default_settings"]
+    if type(holder) is Settings or holder is global_settings:
+        return vars(holder).get(name)
+    # Not set up yet, or the object of another package that keeps settings its own way.
+    return getattr(django_settings, name, None)
+
+
 def _in_tests() -> bool:
     """Whether Django's test environment is set up."""
     # It leaves no public trace of its own: a site may keep its mail in an outbox, too.
     return hasattr(getattr(sys.modules.get("django.test.utils"), "_TestState", None), "saved_data")
+
+
+def _webhook_secrets_error(problem: str) -> SettingsError:
+    # What it holds must stay unsaid.
+    return SettingsError(
+        f"PUSHERABLE_WEBHOOK_SECRETS {problem}. Its form is {{'key': 'secret'}}, or {{'key': ['secret', 'secret']}}.",
+        setting="PUSHERABLE_WEBHOOK_SECRETS",
+    )
 
 
 @sensitive_variables()
@@ -304,6 +470,7 @@ def _local_service() -> Service:
         timeout=_timeout(),
         is_local=True,
         certificate=certificate,
+        ca_file=_text("PUSHER_CA_FILE"),
     )
 
 
@@ -351,6 +518,7 @@ def _build(
         port=_port("PUSHER_PORT") or port or (443 if ssl else 80),
         ssl=ssl,
         timeout=_timeout(),
+        ca_file=_text("PUSHER_CA_FILE"),
     )
 
 
@@ -364,11 +532,11 @@ def _is_loopback(host: str) -> bool:
 @sensitive_variables()
 def _text(name: str) -> str:
     """The setting as text, ``""`` where it is unset; numbers are welcome where text is meant."""
-    value = getattr(django_settings, name, None)
+    value = _read(name)
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        shown = type(value).__name__ if name in ("PUSHER_SECRET", "PUSHER_URL") else repr(value)
+        shown = type(value).__name__ if name in _SECRETS else repr(value)
         raise SettingsError(f"{name} is {shown}; it is a text.", setting=name)
     return str(value).strip()
 
@@ -426,7 +594,7 @@ def _port(name: str) -> int | None:
 
 
 def _boolean(name: str) -> bool | None:
-    value = getattr(django_settings, name, None)
+    value = _read(name)
     if isinstance(value, bool) or value is None:
         return value
     text = str(value).strip().lower()
@@ -438,19 +606,29 @@ def _boolean(name: str) -> bool | None:
 
 
 def _timeout() -> float:
-    return _seconds("PUSHER_TIMEOUT", limit=600) or 5.0
+    return _seconds("PUSHER_TIMEOUT", default=5.0, limit=600)
 
 
-def _seconds(name: str, *, limit: int) -> float | None:
-    value = getattr(django_settings, name, None)
+def _seconds(name: str, *, default: float, limit: int) -> float:
+    value = _read(name)
     if value is None or value == "":
-        return None
+        return default
     try:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0 < seconds <= limit:
         raise SettingsError(
-            f"{name} = {value!r} is no time to wait: it is a number of seconds, up to {limit}.", setting=name
+            f"{name} = {value!r} is no time to wait: it is a number of seconds, up to {limit}.",
+            setting=name,
         )
     return seconds
+
+
+def _whole_number(name: str, *, default: int, limit: int) -> int:
+    value = _text(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= limit):
+        raise SettingsError(f"{name} = {value} is no whole number from 1 to {limit}.", setting=name)
+    return int(value)

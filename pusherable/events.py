@@ -2,20 +2,22 @@
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from pusherable.channels import validate_channel
+from pusherable.channels import kind_of, validate_channel
 from pusherable.exceptions import EventTooLarge, InvalidEvent, NotSerializable
 
-#: Channels that one event may name (protocol B.13).
+#: Channels that one call may name (protocol B.13).
 MAX_CHANNELS: Final = 100
 #: Characters in an event's name (protocol B.13).
 MAX_NAME_LENGTH: Final = 200
 #: Bytes of UTF-8 in an event's data (protocol B.14).
 MAX_DATA_SIZE: Final = 10_240
+#: The same on encrypted channels: sealed, it grows by a third and 81 bytes.
+MAX_ENCRYPTED_SIZE: Final = 7_619
 #: Events that one batch may hold (protocol B.18).
 MAX_BATCH: Final = 10
 
@@ -24,32 +26,56 @@ RESERVED_PREFIXES: Final = ("pusher:", "pusher_internal:")
 _SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+")
 
 
+class Subject(NamedTuple):
+    """What an event tells of, and by whom: of two that tell of the same, the later one says it all."""
+
+    model: str
+    pk: str
+    user: str = ""
+    origin: str = ""
+    fields: tuple[str, ...] = ()
+    #: Published by the model itself: it yields to what a view says of the same object afterwards.
+    is_automatic: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event for up to 100 channels; ``data`` is JSON text, ``socket_id`` a connection to leave out.
+    """One event; ``data`` is JSON text, ``socket_id`` a connection to leave out.
 
-    Making one raises ``InvalidChannel``, ``InvalidEvent`` or ``EventTooLarge``, so that whatever is
-    queued later is known to be acceptable.
+    ``subject`` stays in this process: of the events of one transaction with the same name, channels, socket id and
+    subject the last alone is sent, and ``None`` is like no other. Making one raises ``InvalidChannel``,
+    ``InvalidEvent`` or ``EventTooLarge``, so that whatever is queued later is known to be acceptable.
     """
 
     channels: tuple[str, ...]
     name: str
     data: str
     socket_id: str | None = None
+    subject: Hashable = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.channels:
             raise InvalidEvent(f"The event {self.name!r} names no channel.")
-        if len(self.channels) > MAX_CHANNELS:
-            raise InvalidEvent(
-                f"The event {self.name!r} names {len(self.channels)} channels; {MAX_CHANNELS} is the limit."
-            )
         for channel in self.channels:
             validate_channel(channel)
         validate_event_name(self.name)
         if self.socket_id is not None and not is_socket_id(self.socket_id):
             raise InvalidEvent(f"{self.socket_id!r} is no socket id: two numbers and a dot are, like '123.456'.")
-        check_data_size(self.data)
+        # As in check_data_size: short data fits whatever the channels are.
+        if len(self.data) * 4 > MAX_ENCRYPTED_SIZE:
+            check_data_size(self.data, limit=size_limit(self.channels))
+
+    @property
+    def parts(self) -> tuple["Event", ...]:
+        """The event as the service takes it: up to 100 channels at once, an encrypted one by itself (B.13)."""
+        if len(self.channels) == 1:
+            return (self,)
+        sealed = [channel for channel in self.channels if kind_of(channel).is_encrypted]
+        plain = [channel for channel in self.channels if channel not in sealed] if sealed else self.channels
+        if not sealed and len(plain) <= MAX_CHANNELS:
+            return (self,)
+        groups = [plain[start : start + MAX_CHANNELS] for start in range(0, len(plain), MAX_CHANNELS)]
+        return tuple(replace(self, channels=tuple(group)) for group in [*groups, *([channel] for channel in sealed)])
 
     @property
     def payload(self) -> Any:
@@ -65,9 +91,10 @@ class Event:
         *,
         socket_id: str | None = None,
         encoder: type[json.JSONEncoder] = json.JSONEncoder,
+        subject: Hashable = None,
     ) -> "Event":
         """Freeze ``data`` into JSON text; raises ``NotSerializable`` for what JSON cannot hold."""
-        return cls(tuple(channels), name, encode(data, encoder=encoder), socket_id)
+        return cls(tuple(channels), name, encode(data, encoder=encoder), socket_id, subject)
 
 
 def encode(data: Any, *, encoder: type[json.JSONEncoder] = json.JSONEncoder) -> str:
@@ -98,6 +125,12 @@ def validate_event_name(name: str, *, max_length: int = MAX_NAME_LENGTH) -> str:
 def is_socket_id(text: str) -> bool:
     """Whether ``text`` has the form of a connection's id, ``123.456`` (protocol A.10)."""
     return isinstance(text, str) and _SOCKET_ID.fullmatch(text) is not None
+
+
+def size_limit(channels: Iterable[str]) -> int:
+    """The bytes of UTF-8 that the data of an event for these channels may have."""
+    is_encrypted = any(kind_of(channel).is_encrypted for channel in channels)
+    return MAX_ENCRYPTED_SIZE if is_encrypted else MAX_DATA_SIZE
 
 
 def check_data_size(data: str, *, limit: int = MAX_DATA_SIZE) -> None:

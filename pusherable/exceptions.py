@@ -49,15 +49,33 @@ class InvalidSignature(PusherableError):
     """A request that its sender did not sign with the app's secret, or signed too long ago."""
 
 
+class InvalidWebhook(PusherableError, ValueError):
+    """A webhook that is none, though its signature may be right; ``status`` is the HTTP status to answer with."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class DeliveryFailed(PusherableError):
     """The service did not take an event.
 
     ``reason`` is one word for machines (see ``pusherable.client``), ``status`` the HTTP status or
-    ``None`` where no answer came, and ``retryable`` says whether the same request may succeed later.
+    ``None`` where no answer came, and ``retryable`` says whether the same request may succeed later: after
+    ``retry_after`` seconds, where the service has asked for that.
     """
 
-    def __init__(self, message: str, *, reason: str, status: int | None = None, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.status = status
         self.retryable = retryable
+        self.retry_after = retry_after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial, wraps
 from inspect import isawaitable, iscoroutinefunction
@@ -14,21 +14,28 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
 from django.views.generic import View
 
-from pusherable.events import Event
+from pusherable.channels import Privacy
+from pusherable.claims import Attribution, Claim
+from pusherable.commits import hand_over, send
+from pusherable.events import MAX_DATA_SIZE, Event
 from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
 from pusherable.publishing import (
     channel_of,
     compose,
     database_of,
+    member_info_of,
     request_origin,
-    send,
+    socket_id_of,
     username_of,
 )
 from pusherable.serialization import FieldNames, serialize
+from pusherable.suppression import is_suppressed
 
 #: What tells the next page of the work that its visitor has just done; read by ``pusherable.js``.
 ORIGIN_COOKIE: Final = "pusherable_origin"
+#: The attribute of a request that only asks what the view would show; what it holds is told by ``attend`` of the view.
+PROBE_ATTRIBUTE: Final = "_pusherable_probe"
 #: Seconds in which that page is there, on a slow phone too.
 ORIGIN_COOKIE_AGE: Final = 60
 
@@ -49,7 +56,11 @@ class PusherMixin:
     pusher_include_model_fields: FieldNames = None
     #: A field's name or several, never to publish.
     pusher_exclude_model_fields: FieldNames = None
+    #: ``True`` for a private channel, ``"encrypted"``, ``False``; ``None`` for what the setting says.
+    pusher_private: Privacy | None = None
 
+    #: Bytes of UTF-8 that an event's data may have, up to 10,240; larger ones go out reduced.
+    pusher_max_size: int = MAX_DATA_SIZE
     #: The methods of the view that do its work.
     pusher_committing_methods: ClassVar[tuple[str, ...]] = ()
 
@@ -62,6 +73,11 @@ class PusherMixin:
         if View in order and order.index(View) < order.index(PusherMixin):
             mixin = next(base for base in cls.__bases__ if issubclass(base, PusherMixin))
             raise TypeError(f"{cls.__qualname__} has to name {mixin.__qualname__} before its view among its bases.")
+        if not 0 < cls.pusher_max_size <= MAX_DATA_SIZE:
+            raise ImproperlyConfigured(
+                f"{cls.__qualname__}.pusher_max_size is {cls.pusher_max_size!r}; it is a number of bytes from 1 to "
+                f"{MAX_DATA_SIZE}, which no service exceeds."
+            )
 
     def should_publish(self, event: str) -> bool:
         """Whether this request publishes ``event``: by default always, but for a page loaded ahead of its reader."""
@@ -77,13 +93,14 @@ class PusherMixin:
             ) from None
 
     def get_pusher_channel(self) -> str:
-        """The object's channel, ``modelname_pk``."""
-        return channel_of(self.get_pusher_object())
+        """The object's channel, ``modelname_pk``, with the prefix of its kind (``private-modelname_pk``)."""
+        return channel_of(self.get_pusher_object(), private=self.pusher_private)
 
     def get_pusher_channels(self, event: str) -> Iterable[str]:
         """The channels of ``event``: the object's; for ``created`` also the model's, which lists listen to."""
         if event == "created":
-            return [self.get_pusher_channel(), channel_of(self.get_pusher_object()._meta.model)]
+            model = self.get_pusher_object()._meta.model
+            return [self.get_pusher_channel(), channel_of(model, private=self.pusher_private)]
         return [self.get_pusher_channel()]
 
     def get_pusher_object_data(self) -> dict[str, Any]:
@@ -94,9 +111,18 @@ class PusherMixin:
             exclude=self.pusher_exclude_model_fields,
         )
 
+    def get_pusher_reduced_object_data(self, object_data: dict[str, Any]) -> dict[str, Any]:
+        """What is published as ``object`` where ``object_data`` is too large: by default the primary key alone."""
+        pk_names = {field.name for field in self.get_pusher_object()._meta.pk_fields}
+        return {name: value for name, value in object_data.items() if name in pk_names}
+
     def get_pusher_user(self) -> str:
         """What is published as ``user``: the username, ``""`` for an anonymous visitor."""
         return username_of(getattr(self.request, "user", None))
+
+    def get_pusher_member_info(self) -> Mapping[str, Any]:
+        """What the other members of the object's presence channel are told of this visitor, up to 1 KB."""
+        return member_info_of(self.request.user)
 
     def publish(self, event: str) -> Event | None:
         """Publish ``event`` about the view's object, as the mixin itself does.
@@ -105,7 +131,7 @@ class PusherMixin:
         """
         composed = self._compose(event)
         if composed is not None:
-            send(composed, using=database_of(self.get_pusher_object()))
+            send((composed,), using=database_of(self.get_pusher_object()))
         return composed
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
@@ -114,19 +140,62 @@ class PusherMixin:
         for name in self.pusher_committing_methods:
             if hasattr(self, name):
                 setattr(self, name, self._committing(getattr(self, name)))
+        probe = getattr(request, PROBE_ATTRIBUTE, None)
+        if probe is not None:
+            probe.attend(self)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
-        if isawaitable(response):
-            return self._answer_later(response)
-        self._answer(response)
+        probe = getattr(request, PROBE_ATTRIBUTE, None)
+        if probe is not None:
+            probe.expect(self)
+            return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        claim = Claim(self.pusher_committed_event_name, self._attribute)
+        try:
+            with claim:
+                response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        finally:
+            if held := claim.end():
+                hand_over(held)
+        # The second look is a slow one.
+        if not isinstance(response, HttpResponseBase) and isawaitable(response):
+            return self._answer_later(claim, response)
+        if self._is_opened_by(response):
+            self._publish_opened(response)
+        self._mark_as_own(response)
         return response
 
-    def _answer(self, response: HttpResponseBase) -> None:
-        if self.request.method == "GET" and 200 <= response.status_code < 300:
+    async def _answer_later(self, claim: Claim, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+        try:
+            with claim:
+                response = await answer
+        finally:
+            if held := claim.end():
+                await sync_to_async(hand_over)(held)
+        if self._is_opened_by(response):
+            await sync_to_async(self._publish_opened)(response)
+        self._mark_as_own(response)
+        return response
+
+    def _attribute(self) -> Attribution:
+        return Attribution(self.get_pusher_user(), request_origin(self.request), socket_id_of(self.request))
+
+    def _is_opened_by(self, response: HttpResponseBase) -> bool:
+        return bool(self.pusher_event_name) and self.request.method == "GET" and 200 <= response.status_code < 300
+
+    def _publish_opened(self, response: HttpResponseBase) -> None:
+        if getattr(response, "is_rendered", True):
             self.publish(self.pusher_event_name)
+        else:
+            # A page whose template fails has not been opened.
+            response.add_post_render_callback(self._publish_rendered)  # type: ignore[attr-defined]
+
+    def _publish_rendered(self, response: HttpResponseBase) -> None:
+        if self._is_opened_by(response):
+            self.publish(self.pusher_event_name)
+
+    def _mark_as_own(self, response: HttpResponseBase) -> None:
+        """The page that comes next, often by a redirect, need not be told of what its visitor has just done."""
         if self._has_committed:
-            # The page that comes next, often by a redirect, need not be told of what its visitor has just done.
             response.set_cookie(
                 ORIGIN_COOKIE,
                 request_origin(self.request),
@@ -134,11 +203,6 @@ class PusherMixin:
                 secure=self.request.is_secure(),
                 samesite="Lax",
             )
-
-    async def _answer_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
-        response = await answer
-        await sync_to_async(self._answer)(response)
-        return response
 
     def _committing(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """``method`` with its event; where one such method calls another, only the outer one publishes."""
@@ -193,11 +257,11 @@ class PusherMixin:
         succeed()
 
     def _compose(self, event: str) -> Event | None:
-        if not event or not self.should_publish(event):
+        if not event or is_suppressed() or not self.should_publish(event):
             return None
         try:
             instance = self.get_pusher_object()
-            if instance is None:
+            if instance is None or is_suppressed(instance._meta.model):
                 return None
             return compose(
                 instance,
@@ -206,6 +270,10 @@ class PusherMixin:
                 channels=self.get_pusher_channels(event),
                 user=self.get_pusher_user(),
                 origin=request_origin(self.request),
+                socket_id=socket_id_of(self.request),
+                max_size=self.pusher_max_size,
+                reduce=self.get_pusher_reduced_object_data,
+                source=type(self),
             )
         except UnknownField:
             raise
@@ -257,4 +325,4 @@ class PusherDeleteMixin(PusherMixin):
         """Send, but for an object that a protected relation, or a soft deletion, has left where it was."""
         using = database_of(instance)
         if instance.pk is None or not instance._meta.model._base_manager.using(using).filter(pk=pk).exists():
-            send(event, using=using)
+            send((event,), using=using)

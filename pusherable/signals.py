@@ -16,3 +16,30 @@ channel_subscribe: Final = Signal()
 
 #: Somebody is subscribed no longer, by unsubscribing or by leaving. Sent as ``channel_subscribe`` is.
 channel_unsubscribe: Final = Signal()
+
+# The signals below are the service's webhooks. Their sender is the model whose channel it is, or ``None``. All are
+# sent with ``channel``; ``model`` (that class, or ``None``) and ``pk`` (text, or ``None`` for the channel of the whole
+# model); ``time``, when the service signed it, aware and in UTC; and ``event_id``, the same whenever the same event
+# comes again. Where a receiver raises, the service sends the event again to all of them.
+
+#: A channel has its first subscription.
+channel_occupied: Final = Signal()
+
+#: A channel has lost its last subscription.
+channel_vacated: Final = Signal()
+
+#: Somebody has joined a presence channel, with ``user_id``: the user's primary key as text.
+member_added: Final = Signal()
+
+#: Somebody has left a presence channel with the last of their tabs; ``user_id`` says who.
+member_removed: Final = Signal()
+
+#: A browser has sent an event to others: ``event`` is its name, ``data`` text that may be anything, ``socket_id`` the
+#: connection, and ``user_id`` on presence channels who it was, ``None`` on others.
+client_event: Final = Signal()
+
+#: A cache channel had no last event for somebody who has subscribed. It is the moment to publish one.
+cache_miss: Final = Signal()
+
+#: How many subscriptions a channel has: ``subscription_count``.
+subscription_count: Final = Signal()

@@ -11,7 +11,8 @@ from typing import Any
 from django.db.models import Model
 from django.test import SimpleTestCase, override_settings
 
-from pusherable.backends.locmem import outbox
+from pusherable.backends.locmem import disconnected, outbox
+from pusherable.channels import ChannelKind, bare_name
 from pusherable.events import Event
 from pusherable.publishing import channel_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "assert_not_published",
     "assert_published",
     "capture_events",
+    "disconnected",
     "outbox",
     "published",
 ]
@@ -29,19 +31,26 @@ Target = Model | type[Model] | str
 
 @contextmanager
 def capture_events() -> Iterator[list[Event]]:
-    """Keep events in an empty ``outbox`` instead of delivering them; it is emptied again afterwards."""
+    """Keep events in an empty ``outbox`` instead of delivering them; it is emptied again afterwards.
+
+    So is ``disconnected``, the ids of users that were sent away.
+    """
     with override_settings(PUSHERABLE_BACKEND="locmem"):
         outbox.clear()
+        disconnected.clear()
         try:
             yield outbox
         finally:
             outbox.clear()
+            disconnected.clear()
 
 
 def published(target: Target | None = None, event: str | None = None) -> list[Event]:
-    """What is in the outbox for an object, a model or a channel's name, of that event's name, oldest first."""
-    channel = None if target is None else channel_of(target)
-    return [sent for sent in outbox if channel in (None, *sent.channels) and event in (None, sent.name)]
+    """What is in the outbox for an object, a model or a channel's name, of that event's name, oldest first.
+
+    The channels of an object or a model are meant whether they are public, private or of another kind.
+    """
+    return [sent for sent in outbox if _is_on(sent, target) and event in (None, sent.name)]
 
 
 def assert_published(
@@ -90,6 +99,14 @@ class PusherableTestMixin(SimpleTestCase):
     def assertNotPublished(self, target: Target | None = None, event: str | None = None) -> None:
         """As ``assert_not_published``."""
         assert_not_published(target, event)
+
+
+def _is_on(sent: Event, target: Target | None) -> bool:
+    if target is None:
+        return True
+    if isinstance(target, str):
+        return channel_of(target) in sent.channels
+    return channel_of(target, kind=ChannelKind.PUBLIC) in map(bare_name, sent.channels)
 
 
 def _assert_holds(found: Mapping[str, Any], expected: Mapping[str, Any], prefix: str) -> None:

@@ -8,6 +8,8 @@ from pusherable.channels import (
     MAX_LENGTH,
     ChannelKind,
     ModelChannel,
+    bare_name,
+    kind_for,
     kind_of,
     model_channel,
     parse_model_channel,
@@ -53,6 +55,27 @@ class TestKindOf:
             "CACHE",
             "SERVER_TO_USER",
         }
+
+
+class TestBareName:
+    @pytest.mark.parametrize("kind", ChannelKind)
+    def test_prefix_of_the_kind_is_left_out(self, kind):
+        assert bare_name(f"{kind.prefix}post_1") == "post_1"
+
+    def test_prefix_further_on_stays(self):
+        assert bare_name("private-cache-private-x") == "private-x"
+
+
+class TestKindFor:
+    def test_privacy_gives_the_kind(self):
+        assert kind_for(False) is ChannelKind.PUBLIC
+        assert kind_for(True) is ChannelKind.PRIVATE
+        assert kind_for("encrypted") is ChannelKind.ENCRYPTED
+
+    @pytest.mark.parametrize("private", [None, 1, "private", ""])
+    def test_anything_else_is_refused(self, private):
+        with pytest.raises(InvalidChannel, match=r"is none of True, False and 'encrypted'"):
+            kind_for(private)
 
 
 class TestValidateChannel:

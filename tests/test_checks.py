@@ -1,5 +1,11 @@
 import pytest
-from django.core.checks import Error, run_checks
+from django.core.checks import Error, Warning, run_checks
+from django.core.exceptions import PermissionDenied
+from django.urls import include, path
+from django.views.generic import DetailView
+
+from pusherable.mixins import PusherDetailMixin, PusherUpdateMixin
+from tests.testapp.models import Document, FeaturedPost, Post, Reading
 
 
 def complaints():
@@ -46,17 +52,205 @@ class TestChecks:
             (
                 "PUSHERABLE_SUBSCRIPTION_COUNTS",
                 "x",
-                "pusherable.E006",
+                "pusherable.E030",
                 "PUSHERABLE_SUBSCRIPTION_COUNTS = 'x' is neither True nor False.",
             ),
             (
                 "PUSHERABLE_SERVER_LIMITS",
                 {"connections": 0},
-                "pusherable.E006",
+                "pusherable.E030",
                 "PUSHERABLE_SERVER_LIMITS['connections'] is 0; it is a whole number above zero.",
+            ),
+            (
+                "PUSHERABLE_PRIVATE_CHANNELS",
+                "presence",
+                "pusherable.E006",
+                "PUSHERABLE_PRIVATE_CHANNELS = 'presence' is none of True, False and 'encrypted'.",
+            ),
+            (
+                "PUSHERABLE_MEMBER_INFO",
+                7,
+                "pusherable.E007",
+                "PUSHERABLE_MEMBER_INFO is 7; it is a function of a user, or its dotted path.",
+            ),
+            (
+                "PUSHER_ENCRYPTION_MASTER_KEY",
+                "abc",
+                "pusherable.E010",
+                "PUSHER_ENCRYPTION_MASTER_KEY is not 32 bytes in base64. `openssl rand -base64 32` makes one.",
+            ),
+            (
+                "PUSHER_CA_FILE",
+                __file__,
+                "pusherable.E011",
+                f"PUSHER_CA_FILE = {__file__!r} cannot be used: there is no certificate in it. It is a file with "
+                "certificates in PEM form.",
+            ),
+            (
+                "PUSHERABLE_WORKERS",
+                0,
+                "pusherable.E012",
+                "PUSHERABLE_WORKERS = 0 is no whole number from 1 to 64.",
+            ),
+            (
+                "PUSHERABLE_WEBHOOK_SECRETS",
+                {"old-key": ""},
+                "pusherable.E020",
+                "PUSHERABLE_WEBHOOK_SECRETS holds a key or a secret that is empty, or no text. Its form is "
+                "{'key': 'secret'}, or {'key': ['secret', 'secret']}.",
+            ),
+            (
+                "PUSHERABLE_WEBHOOK_MAX_AGE",
+                "0",
+                "pusherable.E021",
+                "PUSHERABLE_WEBHOOK_MAX_AGE = '0' is no time to wait: it is a number of seconds, up to 86400.",
+            ),
+            (
+                "PUSHERABLE_DISCONNECT_USERS",
+                "never",
+                "pusherable.E022",
+                "PUSHERABLE_DISCONNECT_USERS = 'never' is neither True nor False.",
             ),
         ],
     )
     def test_bad_setting_has_one(self, settings, name, value, id, message):
         setattr(settings, name, value)
         assert complaints() == [Error(message, id=id)]
+
+
+class PostDetail(PusherDetailMixin, DetailView):
+    model = Post
+
+
+class PostUpdate(PusherUpdateMixin, DetailView):
+    model = Post
+    pusher_exclude_model_fields = ("body",)
+
+
+class OwnChannel(PostDetail):
+    def get_pusher_channel(self):
+        return "of-my-own"
+
+
+class DocumentDetail(PusherDetailMixin, DetailView):
+    model = Document
+
+
+class FeaturedDetail(PusherDetailMixin, DetailView):
+    model = FeaturedPost
+
+
+class ReadingDetail(PusherDetailMixin, DetailView):
+    queryset = Reading.objects.all()
+
+
+class Site:
+    """A URLconf."""
+
+    def __init__(self, views, has_auth_view):
+        self.urlpatterns = [path(f"{n}/<int:pk>/", view) for n, view in enumerate(views)]
+        if has_auth_view:
+            self.urlpatterns.append(path("pusher/", include("pusherable.urls")))
+
+
+@pytest.fixture
+def site(settings):
+    """Serve these views, with the auth view unless told otherwise."""
+
+    def serve(*views, has_auth_view=True):
+        settings.ROOT_URLCONF = Site(views, has_auth_view)
+
+    return serve
+
+
+class TestViews:
+    def test_all_fields_for_everybody_are_warned_of_once(self, site, settings):
+        site(PostDetail.as_view(), PostDetail.as_view(), PostUpdate.as_view(), OwnChannel.as_view())
+        assert complaints() == [
+            Warning(
+                "tests.test_checks.PostDetail at /0/<int:pk>/ publishes all fields of its model on a public channel, "
+                "where anybody may listen.",
+                hint="Name the fields by pusher_include_model_fields or pusher_exclude_model_fields, or make the "
+                "channel private by pusher_private = True or PUSHERABLE_PRIVATE_CHANNELS = True.",
+                obj=PostDetail,
+                id="pusherable.W001",
+            )
+        ]
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+        assert complaints() == []
+
+    @pytest.mark.parametrize("privacy", [True, "encrypted"])
+    def test_both_remedies_help(self, site, privacy):
+        site(PostDetail.as_view(pusher_private=privacy), DocumentDetail.as_view(pusher_include_model_fields="name"))
+        assert complaints() == []
+
+    def test_malformed_privacy_is_an_error(self, site):
+        site(PostDetail.as_view(pusher_private="presence"))
+        assert complaints() == [
+            Error(
+                "tests.test_checks.PostDetail at /0/<int:pk>/: pusher_private is 'presence'; it is True, False, "
+                "'encrypted' or None.",
+                obj=PostDetail,
+                id="pusherable.E008",
+            )
+        ]
+
+    def test_namesakes_that_share_private_channels_are_warned_of(self, site, settings, monkeypatch):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+        views = [view.as_view() for view in (PostDetail, FeaturedDetail, ReadingDetail, DocumentDetail)]
+        site(*views)
+        assert complaints() == []
+        monkeypatch.setattr(Reading._meta, "model_name", "post")
+        warning = Warning(
+            "testapp.Post and testapp.Reading share their private channels (post_1, post_2…): whoever may see an "
+            "object of one of them hears of the other's.",
+            hint="Give one of them channels of its own by get_pusher_channel().",
+            id="pusherable.W003",
+        )
+        assert complaints() == [warning]
+
+
+class LateDetail(PostDetail):
+    def get_context_data(self, **kwargs):
+        raise PermissionDenied
+
+
+class TestLateRefusals:
+    def test_private_view_that_refuses_too_late_is_warned_of(self, site):
+        site(LateDetail.as_view(pusher_private=True), LateDetail.as_view(pusher_include_model_fields=()))
+        assert complaints() == [
+            Warning(
+                "tests.test_checks.LateDetail at /0/<int:pk>/ seems to refuse visitors in get_context_data, which is "
+                "not asked for its private channel: they get no page, but its events.",
+                hint="Refuse in dispatch(), get_queryset(), get_object() or a get() of your own.",
+                obj=LateDetail,
+                id="pusherable.W004",
+            )
+        ]
+
+
+class TestUrls:
+    def test_private_channels_that_nobody_authorizes_are_warned_of(self, site, settings, tmp_path):
+        templates = {"BACKEND": "django.template.backends.django.DjangoTemplates", "DIRS": [tmp_path]}
+        settings.TEMPLATES = [templates]
+        site(has_auth_view=False)
+        assert complaints() == []
+        site(PostDetail.as_view(pusher_private=True), has_auth_view=False)
+        warning = Warning(
+            "Nobody can listen to private channels, since the views that authorize them have no address. They are "
+            "asked for by tests.test_checks.PostDetail at /0/<int:pk>/.",
+            hint='Add path("pusher/", include("pusherable.urls")) to your URLconf.',
+            id="pusherable.W002",
+        )
+        assert complaints() == [warning]
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+        for name in ("a", "b"):
+            (tmp_path / name).write_text("{% pusherable_presence post %}")
+        warning.msg = (
+            "Nobody can listen to private channels, since the views that authorize them have no address. They are "
+            "asked for by PUSHERABLE_PRIVATE_CHANNELS, tests.test_checks.PostDetail at /0/<int:pk>/, "
+            f"{tmp_path}/a: {{% pusherable_presence %}} (and 1 more)."
+        )
+        assert complaints() == [warning]
+        site(PostDetail.as_view())
+        assert complaints() == []

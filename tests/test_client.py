@@ -1,89 +1,34 @@
+import base64
+import hashlib
 import json
-import socket
-import ssl
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, urlsplit
+import os
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-import certifi
 import pytest
+from nacl.secret import SecretBox
 from pusher import Pusher
 from pusher.errors import PusherBadAuth
 
-from pusherable import client, signing
-from pusherable.client import deliver, get_client
+from pusherable import signing
+from pusherable.client import (
+    _import_once,
+    _importing,
+    channel_info,
+    channel_shared_secret,
+    deliver,
+    disconnect_user,
+    get_client,
+    members,
+)
 from pusherable.conf import SettingsError
 from pusherable.events import Event
-from pusherable.exceptions import DeliveryFailed
-from tests.certificates import make_certificate
+from pusherable.exceptions import DeliveryFailed, InvalidChannel
+from tests.answering import fresh_clients, service
+
+__all__ = ["fresh_clients", "service"]
 
 EVENT = Event(("post_1", "post"), "view", '{"a":"ä"}')
-
-
-class Service:
-    """A service that keeps what it is sent and answers as it is told."""
-
-    def __init__(self):
-        self.requests = []
-        self.connections = set()
-        self.answer = (200, b"{}")
-        self.silent = threading.Event()
-
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                service.connections.add(self.client_address)
-                service.requests.append((self.path, dict(self.headers), body))
-                service.silent.wait(10)
-                status, text = service.answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
-
-            def log_message(self, *args):
-                pass
-
-        self.silent.set()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        # A client that has lost its patience is no news.
-        self.server.handle_error = lambda *args: None
-        self.port = self.server.server_address[1]
-
-
-@pytest.fixture
-def service(settings):
-    service = Service()
-    thread = threading.Thread(target=service.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    settings.PUSHER_PORT = service.port
-    yield service
-    service.silent.set()
-    service.server.shutdown()
-    thread.join()
-    service.server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def fresh_clients(monkeypatch):
-    monkeypatch.setattr(client, "_clients", {})
-    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@contextmanager
-def refusing_port():
-    """A port of the loopback where nobody listens, kept for as long as the block runs."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 class TestGetClient:
@@ -107,6 +52,16 @@ class TestGetClient:
     def test_ipv6_host_is_bracketed(self, settings):
         settings.PUSHER_HOST = "::1"
         assert get_client()._pusher_client.host == "[::1]"
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_no_fork_comes_in_the_middle_of_an_import(self):
+        get_client()
+        _import_once.cache_clear()
+        child = os.fork()
+        if not child:
+            os._exit(_importing.locked())
+        assert os.waitpid(child, 0)[1] == 0
+        assert not _importing.locked()
 
     def test_no_service_is_an_error(self, settings):
         settings.PUSHER_KEY = ""
@@ -181,138 +136,195 @@ class TestDeliver:
         deliver([Event(("a",), "view", data)])
         assert json.loads(service.requests[0][2])["data"] == data
 
-    @pytest.mark.parametrize("answer", [(200, b'{"ok":true}'), (202, b"{}"), (201, b'{"batch":{}}')])
+    @pytest.mark.parametrize("answer", [(200, b'{"ok":true}'), (202, b"{}"), (201, b'{"batch":{}}'), (204, b"")])
     def test_any_answer_of_success_is_one(self, service, answer):
         """G.1."""
         service.answer = answer
         deliver([EVENT])
-
-    @pytest.mark.parametrize(
-        ("status", "reason", "retryable", "advice"),
-        [
-            (400, "bad-request", False, "The event was refused."),
-            (401, "unauthorized", False, "Check PUSHER_KEY and PUSHER_SECRET, and this machine's clock."),
-            (403, "forbidden", False, "The app is disabled or over its quota."),
-            (404, "not-found", False, "Check PUSHER_APP_ID, and PUSHER_CLUSTER or PUSHER_HOST."),
-            (413, "too-large", False, "Publish fewer fields."),
-            (429, "rate-limited", True, "Too many events at once."),
-            (503, "service-error", True, "The service is in trouble."),
-            (
-                302,
-                "bad-answer",
-                False,
-                "Is it really a Pusher service? Check PUSHER_HOST, PUSHER_PORT and PUSHER_SSL.",
-            ),
-        ],
-    )
-    def test_refusal_says_what_to_mend(self, service, status, reason, retryable, advice):
-        service.answer = (status, b"it says\nwhy\n")
-        with pytest.raises(DeliveryFailed) as failure:
-            deliver([EVENT])
-        error = failure.value
-        assert (error.reason, error.status, error.retryable) == (reason, status, retryable)
-        assert str(error) == f"http://127.0.0.1:{service.port} answered {status}: it says why. {advice}"
 
     def test_secret_echoed_by_the_service_is_not_shown(self, service):
         service.answer = (401, b"your test-secret is wrong")
         with pytest.raises(DeliveryFailed, match=r"your \[secret\] is wrong"):
             deliver([EVENT])
 
+    def test_refusal_says_what_to_mend(self, service):
+        service.answer = (503, b"it says\nwhy\n", {"Retry-After": "7"})
+        with pytest.raises(DeliveryFailed) as failure:
+            deliver([EVENT])
+        error = failure.value
+        assert (error.reason, error.status, error.retryable, error.retry_after) == ("service-error", 503, True, 7.0)
+        assert str(error) == (f"http://127.0.0.1:{service.port} answered 503: it says why. The service is in trouble.")
+
     def test_answer_that_is_no_json_asks_whether_it_is_the_service(self, service):
         service.answer = (200, b"<html>Welcome to nginx!")
-        with pytest.raises(DeliveryFailed, match="answered with something else than JSON") as failure:
+        with pytest.raises(DeliveryFailed, match="answered with something else than the JSON") as failure:
             deliver([EVENT])
         assert failure.value.reason == "bad-answer"
 
-    def test_nobody_listening_is_unreachable(self, settings):
-        with refusing_port() as port:
-            settings.PUSHER_PORT = port
-            with pytest.raises(DeliveryFailed) as failure:
-                deliver([EVENT])
-        error = failure.value
-        assert (error.reason, error.status, error.retryable) == ("unreachable", None, True)
-        assert str(error).startswith(f"http://127.0.0.1:{port} cannot be reached (")
-        assert str(error).endswith("Check PUSHER_HOST and PUSHER_PORT.")
 
-    def test_local_server_that_is_not_running_is_named(self, settings, monkeypatch):
-        for name in ("APP_ID", "KEY", "SECRET", "HOST", "PORT"):
-            delattr(settings, f"PUSHER_{name}")
-        settings.DEBUG = True
-        with refusing_port() as port:
-            monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", f"127.0.0.1:{port}")
-            with pytest.raises(DeliveryFailed, match=r"Is `manage.py runpushserver` running\?"):
-                deliver([EVENT])
+def unseal(channel, sealed):
+    """What a browser does: the secret comes from the app, the rest from the service."""
+    parts = json.loads(sealed)
+    box = SecretBox(base64.b64decode(channel_shared_secret(channel)))
+    return box.decrypt(base64.b64decode(parts["ciphertext"]), base64.b64decode(parts["nonce"])).decode()
 
-    def test_silence_is_a_timeout(self, service, settings):
-        settings.PUSHER_TIMEOUT = 0.1
-        service.silent.clear()
-        with pytest.raises(DeliveryFailed) as failure:
-            deliver([EVENT])
-        assert (failure.value.reason, failure.value.retryable) == ("timeout", True)
-        assert str(failure.value) == (f"http://127.0.0.1:{service.port} did not answer within 0.1 s (PUSHER_TIMEOUT).")
 
-    def test_no_tls_at_the_port_is_said(self, service, settings):
-        settings.PUSHER_SSL = True
-        with pytest.raises(DeliveryFailed) as failure:
-            deliver([EVENT])
-        assert failure.value.reason == "tls"
-        assert "check PUSHER_SSL, PUSHER_PORT and the certificate" in str(failure.value)
+class TestEncryptedChannels:
+    @pytest.fixture(autouse=True)
+    def master_key(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = MASTER_KEY
 
-    def test_proxy_of_the_environment_is_used(self, service, settings, monkeypatch):
-        monkeypatch.setenv("http_proxy", f"http://ada:lovelace@127.0.0.1:{service.port}")
-        settings.PUSHER_HOST, settings.PUSHER_SSL, settings.PUSHER_PORT = "push.invalid", False, 80
-        deliver([EVENT])
-        target, headers, _ = service.requests[0]
-        assert target.startswith("http://push.invalid:80/apps/1/events?")
-        assert headers["proxy-authorization"] == "Basic YWRhOmxvdmVsYWNl"
+    def test_data_is_sealed_for_its_channel(self, service):
+        deliver([Event(("private-encrypted-a",), "view", '{"a":"ä"}', socket_id="1.2")])
+        [(target, _, body)] = service.requests
+        [entry] = json.loads(body)["batch"]
+        assert urlsplit(target).path == "/apps/1/batch_events"
+        assert unseal("private-encrypted-a", entry.pop("data")) == '{"a":"ä"}'
+        assert entry == {"name": "view", "channel": "private-encrypted-a", "socket_id": "1.2"}
 
-    def test_proxy_without_credentials(self, service, settings, monkeypatch):
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{service.port}")
-        settings.PUSHER_HOST, settings.PUSHER_SSL, settings.PUSHER_PORT = "push.invalid", False, 80
-        deliver([EVENT])
-        assert "proxy-authorization" not in {name.lower() for name in service.requests[0][1]}
+    def test_event_for_several_channels_is_split(self, service):
+        encrypted = [f"private-encrypted-{n}" for n in range(12)]
+        deliver([Event(("post", *encrypted, "private-post"), "view", "{}")])
+        bodies = [json.loads(body) for _, _, body in service.requests]
+        assert bodies[0] == {"name": "view", "channels": ["post", "private-post"], "data": "{}"}
+        entries = [entry for body in bodies[1:] for entry in body["batch"]]
+        assert [len(body["batch"]) for body in bodies[1:]] == [10, 2]
+        assert [entry["channel"] for entry in entries] == encrypted
+        assert {unseal(entry["channel"], entry["data"]) for entry in entries} == {"{}"}
 
-    def test_proxy_of_another_kind_is_an_error_that_says_so(self, settings, monkeypatch):
-        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
-        settings.PUSHER_HOST, settings.PUSHER_SSL, settings.PUSHER_PORT = "push.invalid", False, 80
+    def test_batch_may_hold_both_kinds(self, service):
+        deliver([EVENT, Event(("private-encrypted-a",), "view", '"x"')])
+        batch = json.loads(service.requests[0][2])["batch"]
+        assert [entry["channel"] for entry in batch] == ["post_1", "post", "private-encrypted-a"]
+        assert (batch[0]["data"], unseal("private-encrypted-a", batch[2]["data"])) == ('{"a":"ä"}', '"x"')
+
+    def test_without_a_key_nothing_leaves(self, service, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = ""
         with pytest.raises(SettingsError) as refusal:
-            deliver([EVENT])
-        assert refusal.value.setting == "http_proxy"
+            deliver([Event(("post", "private-encrypted-a"), "view", "{}")])
         assert str(refusal.value) == (
-            "The proxy of the environment cannot be used to reach push.invalid (ProxySchemeUnknown): it is an "
-            "http:// or https:// address. Mend http_proxy or https_proxy, or name the host in no_proxy."
+            "'private-encrypted-a' is encrypted, and PUSHER_ENCRYPTION_MASTER_KEY is not set. "
+            "`openssl rand -base64 32` makes one."
         )
+        assert service.requests == []
 
-    def test_proxy_is_passed_by_where_the_environment_says_so(self, service, monkeypatch):
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        deliver([EVENT])
-        assert len(service.requests) == 1
+    def test_client_itself_has_the_key(self, service):
+        get_client().trigger("private-encrypted-a", "view", {"a": 1})
+        sealed = json.loads(service.requests[0][2])["data"]
+        assert json.loads(unseal("private-encrypted-a", sealed)) == {"a": 1}
 
-    def test_local_server_is_known_by_its_certificate(self, service, settings, monkeypatch, certificate, tmp_path):
-        for name in ("PUSHER_APP_ID", "PUSHER_KEY", "PUSHER_SECRET", "PUSHER_PORT", "PUSHER_SSL"):
-            delattr(settings, name)
-        monkeypatch.setenv("PUSHERABLE_LOCAL_SERVER", f"127.0.0.1:{service.port}")
-        monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", str(certificate.cert))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.cert, certificate.key)
-        service.server.socket = context.wrap_socket(service.server.socket, server_side=True)
-        deliver([EVENT])
-        assert len(service.requests) == 1
-        monkeypatch.setenv("PUSHERABLE_LOCAL_CERTIFICATE", str(make_certificate(tmp_path).cert))
+    def test_key_is_in_no_repr(self):
+        assert MASTER_KEY not in repr(get_client())
+
+
+class TestChannelSharedSecret:
+    def test_it_is_base64_of_the_digest(self, settings):
+        """D.5, and text where the package gives bytes (F.7)."""
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = MASTER_KEY
+        digest = hashlib.sha256(b"private-encrypted-a" + bytes(range(32))).digest()
+        assert channel_shared_secret("private-encrypted-a") == base64.b64encode(digest).decode()
+
+    def test_other_channels_have_none(self):
+        with pytest.raises(InvalidChannel, match="'private-a' is no encrypted channel"):
+            channel_shared_secret("private-a")
+
+    def test_no_key_is_an_error(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = None
+        with pytest.raises(SettingsError, match="PUSHER_ENCRYPTION_MASTER_KEY is not set"):
+            channel_shared_secret("private-encrypted-a")
+
+
+def assert_signed(method, target, body=b""):
+    """By the package or by ourselves, the signature is that of protocol B.4; returns path and other parameters."""
+    parts = urlsplit(target)
+    parameters = dict(parse_qsl(parts.query))
+    message = signing.request_message(method, unquote(parts.path), parameters.items())
+    assert signing.verify("test-secret", message, parameters["auth_signature"])
+    assert parameters.get("body_md5") == (signing.body_md5(body) if body else None)
+    others = {name: value for name, value in parameters.items() if name[:5] not in ("auth_", "body_")}
+    return unquote(parts.path), others
+
+
+class TestDisconnectUser:
+    @pytest.mark.parametrize("user_id", ["7", "ada@example.com", "a b/c?#ä"])
+    def test_it_is_posted_below_the_app(self, service, user_id):
+        """F.5."""
+        disconnect_user(user_id)
+        [(target, _, body)] = service.requests
+        assert body == b"{}"
+        assert assert_signed("POST", target, body) == (f"/apps/1/users/{user_id}/terminate_connections", {})
+
+    def test_client_itself_does_so_too(self, service):
+        get_client().terminate_user_connections("7")
+        [(target, _, body)] = service.requests
+        assert assert_signed("POST", target, body) == ("/apps/1/users/7/terminate_connections", {})
+
+    def test_empty_id_is_refused(self):
+        with pytest.raises(ValueError, match="A user's id is a text that is not empty"):
+            disconnect_user("")
+
+    def test_refusal_is_explained(self, service):
+        service.answer = (403, b"")
+        with pytest.raises(DeliveryFailed, match="answered 403: nothing more. The app is disabled"):
+            disconnect_user("7")
+
+
+class TestMembers:
+    def test_they_are_ids_as_text(self, service):
+        service.answer = (200, b'{"users":[{"id":"1"},{"id":2}]}')
+        assert members("presence-post_1") == ["1", "2"]
+        [(target, _, _)] = service.requests
+        assert assert_signed("GET", target) == ("/apps/1/channels/presence-post_1/users", {})
+
+    @pytest.mark.parametrize("answer", [(404, b"{}"), (200, b"{}"), (200, b'{"users":[]}')])
+    def test_empty_channel_has_none(self, service, answer):
+        """G.1."""
+        service.answer = answer
+        assert members("presence-post_1") == []
+
+    def test_refusal_is_raised(self, service):
+        service.answer = (401, b"")
         with pytest.raises(DeliveryFailed) as failure:
-            deliver([EVENT])
-        assert failure.value.reason == "tls"
+            members("presence-post_1")
+        assert failure.value.reason == "unauthorized"
+
+    @pytest.mark.parametrize("answer", [b'{"users":[{"id":"1"},{},2]}', b'{"users":[{"id":"1"},{"name":"ada"}]}'])
+    def test_user_without_an_id_is_none(self, service, answer):
+        service.answer = (200, answer)
+        assert members("presence-post_1") == ["1"]
+
+    @pytest.mark.parametrize("answer", [b"[]", b"null", b'"users"'])
+    def test_answer_that_is_no_object_is_nonsense(self, service, answer):
+        service.answer = (200, answer)
+        with pytest.raises(DeliveryFailed, match="answered with something else than the JSON that is") as failure:
+            members("presence-post_1")
+        assert failure.value.reason == "bad-answer"
+
+    def test_other_channels_have_none(self):
+        with pytest.raises(InvalidChannel, match="'post_1' is no presence channel, and has no members"):
+            members("post_1")
 
 
-class TestTLSContext:
-    def test_certificate_of_its_own_is_trusted_under_any_name(self, certificate):
-        context = client.make_tls_context(trusting=str(certificate.cert))
-        assert context.cert_store_stats()["x509"] == 1
-        assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+class TestChannelInfo:
+    def test_it_is_what_the_service_tells(self, service):
+        service.answer = (200, b'{"occupied":true,"subscription_count":3}')
+        answer = channel_info("post_1", ["subscription_count", "cache"])
+        assert answer == {"occupied": True, "subscription_count": 3}
+        [(target, _, _)] = service.requests
+        assert assert_signed("GET", target) == ("/apps/1/channels/post_1", {"info": "subscription_count,cache"})
 
-    def test_system_without_authorities_gets_those_of_certifi(self, monkeypatch):
-        nowhere = ssl.DefaultVerifyPaths(None, None, "", "", "", "")
-        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
-        expected = ssl.create_default_context(cafile=certifi.where()).cert_store_stats()
-        assert client.make_tls_context().cert_store_stats() == expected
+    def test_channel_of_a_user_is_escaped(self, service):
+        channel_info("#server-to-user-7")
+        [(target, _, _)] = service.requests
+        assert assert_signed("GET", target) == ("/apps/1/channels/#server-to-user-7", {})
+        assert target.startswith("/apps/1/channels/%23server-to-user-7?")
+
+    def test_client_itself_asks_without_a_digest(self, service):
+        """F.6: Reverb and sockudo refuse a GET with one."""
+        service.answer = (200, b'{"channels":{}}')
+        assert get_client().channels_info("presence-", ["user_count"]) == {"channels": {}}
+        [(target, _, _)] = service.requests
+        assert assert_signed("GET", target) == (
+            "/apps/1/channels",
+            {"filter_by_prefix": "presence-", "info": "user_count"},
+        )

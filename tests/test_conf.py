@@ -1,14 +1,18 @@
+import base64
 import json
 import sys
 import uuid
 
 import pytest
+from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
+from django.test import override_settings
 from django.views.debug import ExceptionReporter
 
 from pusherable import conf
-from pusherable.conf import Service, SettingsError
+from pusherable.channels import ChannelKind
+from pusherable.conf import Delivery, Service, SettingsError
 from pusherable.conf import settings as pusherable_settings
 from pusherable.exceptions import PusherableError
 
@@ -19,7 +23,7 @@ class Encoder(json.JSONEncoder):
 
 NAMES = [
     "APP_ID", "KEY", "SECRET", "CLUSTER", "HOST", "PORT", "SSL", "TIMEOUT", "URL",
-    "PUBLIC_HOST", "PUBLIC_PORT", "PUBLIC_SSL", "PUBLIC_PATH",
+    "PUBLIC_HOST", "PUBLIC_PORT", "PUBLIC_SSL", "PUBLIC_PATH", "CA_FILE", "ENCRYPTION_MASTER_KEY",
 ]  # fmt: skip
 
 
@@ -77,6 +81,7 @@ class TestService:
             ({"CLUSTER": "eu"}, hosted(cluster="eu", host="api-eu.pusher.com")),
             ({"HOST": "api-eu.pusher.com"}, hosted(cluster="eu", host="api-eu.pusher.com")),
             ({"TIMEOUT": "2.5"}, hosted(timeout=2.5)),
+            ({"CA_FILE": "/etc/ca.pem"}, hosted(ca_file="/etc/ca.pem")),
             ({"SSL": False}, hosted(ssl=False, port=80)),
             ({"SSL": "False"}, hosted(ssl=False, port=80)),
             ({"SSL": "on"}, hosted()),
@@ -488,12 +493,146 @@ class TestServerLimits:
         )
 
 
+def describe(user):
+    return {}
+
+
+class TestMemberInfo:
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_default_is_none(self, settings, value):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        assert pusherable_settings.member_info is None
+
+    @pytest.mark.parametrize("value", [describe, f"{__name__}.describe"])
+    def test_function_or_path(self, settings, value):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        assert pusherable_settings.member_info is describe
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ("nowhere.describe", "PUSHERABLE_MEMBER_INFO = 'nowhere.describe' cannot be imported: No module named"),
+            (7, "PUSHERABLE_MEMBER_INFO is 7; it is a function of a user, or its dotted path."),
+            (f"{__name__}.SECRET", "PUSHERABLE_MEMBER_INFO is '"),
+        ],
+    )
+    def test_anything_else_is_an_error(self, settings, value, message):
+        settings.PUSHERABLE_MEMBER_INFO = value
+        with pytest.raises(SettingsError, match="PUSHERABLE_MEMBER_INFO") as refusal:
+            _ = pusherable_settings.member_info
+        assert str(refusal.value).startswith(message)
+
+
+class TestPrivateChannels:
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            (None, ChannelKind.PUBLIC),
+            ("", ChannelKind.PUBLIC),
+            (False, ChannelKind.PUBLIC),
+            ("false", ChannelKind.PUBLIC),
+            (True, ChannelKind.PRIVATE),
+            ("True", ChannelKind.PRIVATE),
+            ("encrypted", ChannelKind.ENCRYPTED),
+        ],
+    )
+    def test_value_gives_the_kind(self, settings, value, kind):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = value
+        assert pusherable_settings.private_channels is kind
+
+    @pytest.mark.parametrize("value", ["presence", 7, []])
+    def test_anything_else_is_an_error(self, settings, value):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.private_channels
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_PRIVATE_CHANNELS",
+            f"PUSHERABLE_PRIVATE_CHANNELS = {value!r} is none of True, False and 'encrypted'.",
+        )
+
+
+class TestEncryptionMasterKey:
+    def test_base64_of_32_bytes_is_read(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+        assert pusherable_settings.encryption_master_key == bytes(range(32))
+
+    @pytest.mark.parametrize("value", [None, "", " "])
+    def test_without_it_there_is_none(self, settings, value):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = value
+        assert pusherable_settings.encryption_master_key is None
+
+    @pytest.mark.parametrize("value", [f"{SECRET}!", "c2hvcnQ=", "ä" * 32, base64.b64encode(bytes(33)).decode()])
+    def test_malformed_one_is_an_error_that_does_not_show_it(self, settings, value):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = value
+        with pytest.raises(SettingsError) as refusal:
+            pusherable_settings.encryption_master_key  # noqa: B018
+        assert str(refusal.value) == (
+            "PUSHER_ENCRYPTION_MASTER_KEY is not 32 bytes in base64. `openssl rand -base64 32` makes one."
+        )
+        report = ExceptionReporter(None, refusal.type, refusal.value, refusal.tb)
+        assert SECRET not in report.get_traceback_text()
+
+    def test_other_kinds_of_value_are_named_by_their_type(self, settings):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = SECRET.encode()
+        with pytest.raises(SettingsError, match="PUSHER_ENCRYPTION_MASTER_KEY is bytes; it is a text"):
+            pusherable_settings.encryption_master_key  # noqa: B018
+
+
+class TestDelivery:
+    def test_defaults(self):
+        assert pusherable_settings.delivery == Delivery(
+            workers=1, queue_size=10_000, max_age=60.0, max_attempts=20, exit_timeout=2.0
+        )
+
+    def test_text_of_the_environment_is_welcome(self, settings):
+        settings.PUSHERABLE_WORKERS, settings.PUSHERABLE_QUEUE_SIZE = "4", "100"
+        settings.PUSHERABLE_MAX_AGE, settings.PUSHERABLE_MAX_ATTEMPTS = "0.5", 3
+        settings.PUSHERABLE_EXIT_TIMEOUT = 10
+        assert pusherable_settings.delivery == Delivery(
+            workers=4, queue_size=100, max_age=0.5, max_attempts=3, exit_timeout=10.0
+        )
+
+    @pytest.mark.parametrize(
+        ("name", "value", "rule"),
+        [
+            ("WORKERS", "0", "no whole number from 1 to 64"),
+            ("WORKERS", 65, "no whole number from 1 to 64"),
+            ("WORKERS", "two", "no whole number from 1 to 64"),
+            ("QUEUE_SIZE", -1, "no whole number from 1 to 10000000"),
+            ("MAX_ATTEMPTS", "²", "no whole number from 1 to 1000000"),
+            ("MAX_AGE", 0, "no time to wait: it is a number of seconds, up to 86400"),
+            ("EXIT_TIMEOUT", "soon", "no time to wait: it is a number of seconds, up to 600"),
+        ],
+    )
+    def test_malformed_number_is_an_error(self, settings, name, value, rule):
+        setattr(settings, f"PUSHERABLE_{name}", value)
+        with pytest.raises(SettingsError) as refusal:
+            pusherable_settings.delivery  # noqa: B018
+        shown = value if "number from" in rule else repr(value)
+        assert str(refusal.value) == f"PUSHERABLE_{name} = {shown} is {rule}."
+        assert refusal.value.setting == f"PUSHERABLE_{name}"
+
+
 class TestProject:
     def test_what_the_server_asks_of_it(self, settings):
         settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]
         settings.MIDDLEWARE = ["a.B"]
         assert pusherable_settings.trusted_origins == ("https://*.example.com",)
         assert pusherable_settings.middleware == ("a.B",)
+
+    def test_what_the_question_to_a_view_asks_of_it(self, settings):
+        settings.LANGUAGE_CODE = "de"
+        assert (pusherable_settings.language_code, pusherable_settings.root_urlconf) == ("de", "tests.urls")
+
+    def test_what_its_pages_prove_themselves_by(self, settings):
+        assert pusherable_settings.csrf == {"header": "X-Csrftoken", "cookie": "csrftoken"}
+        settings.CSRF_HEADER_NAME, settings.CSRF_COOKIE_NAME = "HTTP_X_XSRF_TOKEN", "XSRF-TOKEN"
+        assert pusherable_settings.csrf == {"header": "X-Xsrf-Token", "cookie": "XSRF-TOKEN"}
+
+    @pytest.mark.parametrize("name", ["CSRF_USE_SESSIONS", "CSRF_COOKIE_HTTPONLY"])
+    def test_whose_token_scripts_cannot_read_names_no_cookie(self, settings, name):
+        setattr(settings, name, True)
+        assert pusherable_settings.csrf["cookie"] == ""
 
 
 class TestJSONEncoder:
@@ -514,3 +653,71 @@ class TestJSONEncoder:
         settings.PUSHERABLE_JSON_ENCODER = dict
         with pytest.raises(SettingsError, match=r"is a subclass of json.JSONEncoder, or its dotted path"):
             _ = pusherable_settings.json_encoder
+
+
+class TestWebhookSecrets:
+    def test_service_is_always_among_them(self, settings):
+        assert pusherable_settings.webhook_secrets == (("test-key", "test-secret"),)
+        settings.PUSHERABLE_WEBHOOK_SECRETS = {"old-key": "old", "test-key": ["older", "oldest"]}
+        assert pusherable_settings.webhook_secrets == (
+            ("test-key", "test-secret"),
+            ("old-key", "old"),
+            ("test-key", "older"),
+            ("test-key", "oldest"),
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "problem"),
+        [
+            (["hidden"], "is of the type list"),
+            ({"key": 7}, "holds a key or a secret that is empty, or no text"),
+            ({"key": ["hidden", ""]}, "holds a key or a secret that is empty, or no text"),
+            ({"key": []}, "holds a key or a secret that is empty, or no text"),
+            ({7: "hidden"}, "holds a key or a secret that is empty, or no text"),
+        ],
+    )
+    def test_anything_else_is_an_error_that_does_not_quote_it(self, settings, value, problem):
+        settings.PUSHERABLE_WEBHOOK_SECRETS = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.webhook_secrets
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_WEBHOOK_SECRETS",
+            f"PUSHERABLE_WEBHOOK_SECRETS {problem}. Its form is {{'key': 'secret'}}, or "
+            "{'key': ['secret', 'secret']}.",
+        )
+
+
+class TestWebhookMaxAge:
+    def test_default_number_and_none(self, settings):
+        assert pusherable_settings.webhook_max_age == 600.0
+        settings.PUSHERABLE_WEBHOOK_MAX_AGE = "330"
+        assert pusherable_settings.webhook_max_age == 330.0
+        settings.PUSHERABLE_WEBHOOK_MAX_AGE = None
+        assert pusherable_settings.webhook_max_age is None
+
+
+class TestDisconnectUsers:
+    @pytest.mark.parametrize(("value", "read"), [(None, None), ("", None), (True, True), ("no", False)])
+    def test_yes_no_or_unsaid(self, settings, value, read):
+        settings.PUSHERABLE_DISCONNECT_USERS = value
+        assert pusherable_settings.disconnect_users is read
+
+
+class TestReading:
+    def test_deleted_assigned_and_overridden_settings_are_seen_at_once(self):
+        with override_settings(PUSHERABLE_BACKEND="dummy"):
+            assert conf.settings.backend == "dummy"
+            with override_settings(PUSHERABLE_BACKEND="console"):
+                assert conf.settings.backend == "console"
+                django_settings.PUSHERABLE_BACKEND = "inline"
+                assert conf.settings.backend == "inline"
+                del django_settings.PUSHERABLE_BACKEND
+                assert conf.settings.backend == "locmem"
+            assert conf.settings.backend == "dummy"
+
+    def test_settings_of_another_kind_are_asked_as_any_object(self, monkeypatch):
+        class Settings:
+            PUSHERABLE_BACKEND = "console"
+
+        monkeypatch.setattr(conf, "django_settings", Settings())
+        assert (conf.settings.backend, conf.settings.private_channels) == ("console", ChannelKind.PUBLIC)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from pusherable import checks, client, conf, failures, mixins
+from pusherable import checks, client, conf, diagnosis, failures, mixins
 from pusherable.backends import _SHORT_NAMES
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
@@ -16,6 +16,7 @@ from tests.rst import DOCS, ROOT, code_blocks
 
 PACKAGE = ROOT / "pusherable"
 PAGES = sorted(DOCS.glob("*.rst"))
+REPORTING = ("diagnosis.py", "client.py", "backends/threaded.py", "backends/workers.py")
 VARIABLES = {value for name, value in vars(conf).items() if name.endswith("_VARIABLE")}
 NAME = re.compile(r"PUSHER(?:ABLE)?_[A-Z_]*[A-Z]")
 
@@ -115,23 +116,26 @@ class TestViewsPage:
         assert [event for event in events - {""} if f"``{event}``" not in read("views.rst")] == []
 
 
-class TestSendingPage:
+class TestDeliveryPage:
     def test_every_backend_is_named(self):
-        assert [name for name in _SHORT_NAMES if f"\n``{name}``\n" not in read("sending.rst")] == []
+        assert [name for name in _SHORT_NAMES if f"\n``{name}``\n" not in read("delivery.rst")] == []
 
+
+class TestFailuresPage:
     def test_every_reason_of_a_failure_is_explained(self):
         promised = set(re.findall(r"``([a-z-]+)``", client.deliver.__doc__.partition("``reason`` is")[2]))
-        given = set(re.findall(r'reason="([a-z-]+)"', "".join(map(source_of, ("client.py", "backends/threaded.py")))))
-        refusals = {reason for reason, _ in (*client._REFUSALS.values(), client._IN_TROUBLE, client._NO_SERVICE)}
-        reasons = given | refusals
-        assert promised == reasons - {"queue-full", "no-thread"}
-        assert [reason for reason in reasons if f"\n``{reason}``\n" not in read("sending.rst")] == []
+        given = set(re.findall(r'reason="([a-z-]+)"', "".join(map(source_of, REPORTING))))
+        judged = set(re.findall(r'return "([a-z-]+)", ', source_of("diagnosis.py")))
+        table = (*diagnosis._REFUSALS.values(), diagnosis._IN_TROUBLE, diagnosis._NO_SERVICE)
+        reasons = given | judged | {reason for reason, _ in table}
+        assert promised == reasons - {"queue-full", "no-thread", "too-old", "exit"}
+        assert [reason for reason in reasons if f"\n``{reason}``\n" not in read("failures.rst")] == []
 
     def test_log_line_is_the_one_that_is_written(self, caplog):
         failures.quiet.reset()
         failures.report_failure(Event(("post_1",), "view", "{}"), DeliveryFailed("", reason="x"), sender=Event)
         failures.quiet.reset()
-        assert f"\n    {caplog.messages[0]}http://127.0.0.1:8001 cannot be reached" in read("sending.rst")
+        assert f"\n    {caplog.messages[0]}http://127.0.0.1:8001 cannot be reached" in read("failures.rst")
         assert failures.QUIET_PERIOD == 60
 
 

@@ -6,7 +6,16 @@ from django.core.serializers.json import DjangoJSONEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusherable.events import MAX_DATA_SIZE, Event, check_data_size, encode, is_socket_id, validate_event_name
+from pusherable.events import (
+    MAX_DATA_SIZE,
+    MAX_ENCRYPTED_SIZE,
+    Event,
+    check_data_size,
+    encode,
+    is_socket_id,
+    size_limit,
+    validate_event_name,
+)
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable
 
 json_values = st.recursive(
@@ -28,9 +37,31 @@ class TestEvent:
         with pytest.raises(InvalidEvent, match="The event 'view' names no channel."):
             Event((), "view", "{}")
 
-    def test_101_channels_are_refused(self):
-        with pytest.raises(InvalidEvent, match="names 101 channels; 100 is the limit"):
-            Event(tuple(f"c{n}" for n in range(101)), "view", "{}")
+    def test_subject_is_no_part_of_what_travels(self):
+        event = Event(("a",), "view", "{}", subject=("post", "1"))
+        assert (event, repr(event)) == (Event(("a",), "view", "{}"), repr(Event(("a",), "view", "{}")))
+
+    @pytest.mark.parametrize(
+        ("channels", "parts"),
+        [
+            (["a"], [["a"]]),
+            (["private-encrypted-a"], [["private-encrypted-a"]]),
+            (["a", "b"], [["a", "b"]]),
+            ([f"c{n}" for n in range(100)], [[f"c{n}" for n in range(100)]]),
+            ([f"c{n}" for n in range(101)], [[f"c{n}" for n in range(100)], ["c100"]]),
+            (
+                ["private-encrypted-a", "b", "private-encrypted-c"],
+                [["b"], ["private-encrypted-a"], ["private-encrypted-c"]],
+            ),
+        ],
+    )
+    def test_one_call_has_100_channels_and_an_encrypted_one_to_itself(self, channels, parts):
+        """B.13."""
+        event = Event(tuple(channels), "view", "{}", "1.2", subject="x")
+        assert [list(part.channels) for part in event.parts] == parts
+        assert {(part.name, part.data, part.socket_id, part.subject) for part in event.parts} == {
+            ("view", "{}", "1.2", "x")
+        }
 
     def test_illegal_channel_is_refused(self):
         with pytest.raises(InvalidChannel):
@@ -123,6 +154,19 @@ class TestEncode:
 
     def test_lone_surrogate_stays_an_escape(self):
         assert encode("\ud800ä") == '"\\ud800\\u00e4"'
+
+
+class TestSizeLimit:
+    def test_encrypted_channels_take_less(self):
+        assert size_limit(["post_1", "private-post_1"]) == MAX_DATA_SIZE
+        assert size_limit(["post_1", "private-encrypted-post_1"]) == MAX_ENCRYPTED_SIZE
+
+    @pytest.mark.parametrize("channel", ["private-encrypted-post_1", "private-encrypted-cache-post_1"])
+    def test_event_for_one_of_them_has_to_keep_it(self, channel):
+        Event((channel,), "view", "x" * MAX_ENCRYPTED_SIZE)
+        with pytest.raises(EventTooLarge) as refusal:
+            Event(("post", channel), "view", "x" * (MAX_ENCRYPTED_SIZE + 1))
+        assert (refusal.value.size, refusal.value.limit) == (7620, 7619)
 
 
 class TestIsSocketId:

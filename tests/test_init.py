@@ -4,7 +4,7 @@ import sys
 import pytest
 
 import pusherable
-from pusherable import client, publishing
+from pusherable import bulk, client, publishing, suppression
 
 
 class TestDoor:
@@ -12,6 +12,11 @@ class TestDoor:
         assert pusherable.publish is publishing.publish
         assert pusherable.trigger is publishing.trigger
         assert pusherable.get_client is client.get_client
+        assert pusherable.apublish is publishing.apublish
+        assert pusherable.atrigger is publishing.atrigger
+        assert pusherable.publish_many is bulk.publish_many
+        assert pusherable.apublish_many is bulk.apublish_many
+        assert pusherable.suppress is suppression.suppress
         assert {"publish", "trigger", "get_client", "__version__"} <= set(dir(pusherable))
 
     def test_other_names_are_not(self):

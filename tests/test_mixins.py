@@ -4,7 +4,10 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.template import TemplateDoesNotExist, engines
+from django.template.response import TemplateResponse
 from django.test import AsyncRequestFactory, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from django.views.generic import CreateView, DeleteView, DetailView, UpdateView, View
@@ -19,6 +22,7 @@ from pusherable.mixins import (
 )
 from pusherable.publishing import request_origin
 from pusherable.signals import publish_failed
+from pusherable.suppression import suppress
 from tests.factories import DocumentFactory, PageFactory, PostFactory, TagFactory, UserFactory
 from tests.testapp.models import Document, FeaturedPost, Member, Page, Post, Reading, Review
 
@@ -34,6 +38,14 @@ class PlainTemplate:
 
 class PostDetail(PusherDetailMixin, PlainTemplate, DetailView):
     model = Post
+
+
+class TemplatePage(PusherDetailMixin, DetailView):
+    model = Post
+
+    def render_to_response(self, context, **kwargs):
+        template = self.template_name or engines["django"].from_string("page")
+        return TemplateResponse(self.request, template, context, **kwargs)
 
 
 class PostUpdate(PusherUpdateMixin, PlainTemplate, UpdateView):
@@ -116,6 +128,11 @@ class TestPusherDetailMixin:
         assert call(Guarded, request(user=AnonymousUser()), pk=PostFactory().pk).status_code == 302
         assert pusherable_outbox == []
 
+    def test_tab_that_asked_for_the_page_is_left_out(self, pusherable_outbox):
+        call(PostDetail, request(**{"X-Socket-ID": "12.34"}), pk=PostFactory().pk)
+        call(PostDetail, request(**{"X-Socket-ID": "<script>"}), pk=PostFactory().pk)
+        assert [event.socket_id for event in pusherable_outbox] == ["12.34", None]
+
     @pytest.mark.parametrize("name", ["pub_date", ["pub_date"], ("pub_date",)])
     def test_excluded_field_is_left_out(self, pusherable_outbox, name):
         class Excluding(PostDetail):
@@ -130,6 +147,24 @@ class TestPusherDetailMixin:
 
         call(Including, request(), pk=PostFactory().pk)
         assert pusherable_outbox[0].payload["object"].keys() == {"id", "title"}
+
+    def test_private_view_publishes_on_private_channels(self, pusherable_outbox, settings):
+        class Private(PostDetail):
+            pusher_private = True
+
+        class Public(PostDetail):
+            pusher_private = False
+
+        post = PostFactory()
+        call(Private, request(), pk=post.pk)
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "encrypted"
+        call(PostDetail, request(), pk=post.pk)
+        call(Public, request(), pk=post.pk)
+        assert [event.channels for event in pusherable_outbox] == [
+            (f"private-post_{post.pk}",),
+            (f"private-encrypted-post_{post.pk}",),
+            (f"post_{post.pk}",),
+        ]
 
     def test_name_that_is_no_field_is_raised(self):
         class Mistaken(PostDetail):
@@ -252,6 +287,11 @@ class TestPusherUpdateMixin:
         assert (event.name, event.channels) == ("updated", (f"post_{post.pk}",))
         assert (event.payload["object"]["title"], event.payload["object"]["tags"]) == ("New", [tag.pk])
         assert event.payload["user"] == "ada"
+
+    def test_tab_whose_form_was_saved_is_left_out(self, pusherable_outbox):
+        form = {"title": "A new headline", "pusherable_socket_id": "12.34"}
+        call(PostUpdate, request("post", form), pk=PostFactory().pk)
+        assert [(event.name, event.socket_id) for event in pusherable_outbox] == [("updated", "12.34")]
 
     def test_invalid_form_shown_again_publishes_nothing(self, pusherable_outbox):
         assert call(PostUpdate, request("post", {"title": ""}), pk=PostFactory().pk).status_code == 200
@@ -488,3 +528,103 @@ class TestAsyncViews:
         made = AsyncRequestFactory().post("/page/")
         assert async_to_sync(Remove.as_view())(made, pk=post.pk).status_code == 200
         assert [(event.name, event.payload["pk"]) for event in pusherable_outbox] == [("deleted", str(post.pk))]
+
+
+class TestRendering:
+    def test_page_is_opened_once_it_is_rendered(self, pusherable_outbox):
+        response = call(TemplatePage, request(), pk=PostFactory().pk)
+        assert pusherable_outbox == []
+        response.render()
+        assert [event.name for event in pusherable_outbox] == ["view"]
+
+    def test_page_whose_template_fails_is_not_opened(self, pusherable_outbox):
+        class Failing(TemplatePage):
+            template_name = "nowhere.html"
+
+        response = call(Failing, request(), pk=PostFactory().pk)
+        with pytest.raises(TemplateDoesNotExist):
+            response.render()
+        assert pusherable_outbox == []
+
+    def test_page_that_turns_into_an_error_while_it_is_rendered_is_not_opened(self, pusherable_outbox):
+        class Refusing(TemplatePage):
+            def render_to_response(self, context, **kwargs):
+                response = super().render_to_response(context, **kwargs)
+                response.add_post_render_callback(lambda rendered: setattr(rendered, "status_code", 503))
+                return response
+
+        call(Refusing, request(), pk=PostFactory().pk).render()
+        assert pusherable_outbox == []
+
+    def test_async_page_waits_for_its_rendering_too(self, pusherable_outbox):
+        class Page(PusherDetailMixin, View):
+            async def get(self, request, pk):
+                self.object = await Post.objects.aget(pk=pk)
+                return TemplateResponse(request, engines["django"].from_string("page"))
+
+        response = async_to_sync(Page.as_view())(AsyncRequestFactory().get("/page/"), pk=PostFactory().pk)
+        assert pusherable_outbox == []
+        response.render()
+        assert [event.name for event in pusherable_outbox] == ["view"]
+
+
+class TestSize:
+    def test_larger_event_is_reduced_by_the_view(self, pusherable_outbox, caplog):
+        class Reducing(PostDetail):
+            pusher_max_size = 300
+            pusher_include_model_fields = ("title", "body")
+
+            def get_pusher_reduced_object_data(self, object_data):
+                return object_data | {"body": object_data["body"][:10]}
+
+        post = PostFactory(body="é" * 200)
+        call(Reducing, request(), pk=post.pk)
+        [event] = pusherable_outbox
+        assert event.payload["object"] == {"id": post.pk, "title": "What's up?", "body": "é" * 10}
+        assert event.payload["truncated"] is True
+        digits = len(str(post.pk))
+        size = 506 + 2 * digits
+        assert caplog.messages == [
+            f"The event 'view' of {Reducing.__module__}.{Reducing.__qualname__} about testapp.Post {post.pk} has "
+            f"{size} bytes, over the limit of 300: it goes out reduced. Its largest fields: body (402 bytes), title "
+            f"(12 bytes), id ({digits} bytes). Name fewer (pusher_include_model_fields or "
+            "pusher_exclude_model_fields)."
+        ]
+
+    def test_what_is_too_large_when_reduced_goes_out_with_the_pk_alone(self, pusherable_outbox):
+        class Stubborn(PostDetail):
+            pusher_max_size = 200
+
+            def get_pusher_reduced_object_data(self, object_data):
+                return object_data
+
+        post = PostFactory(body="x" * 200)
+        call(Stubborn, request(), pk=post.pk)
+        assert pusherable_outbox[0].payload["object"] == {"id": post.pk}
+
+    def test_without_a_hook_the_pk_alone_goes_out(self, pusherable_outbox):
+        class Small(PostDetail):
+            pusher_max_size = 200
+
+        post = PostFactory(body="x" * 200)
+        call(Small, request(), pk=post.pk)
+        assert pusherable_outbox[0].payload["object"] == {"id": post.pk}
+
+    @pytest.mark.parametrize("size", [0, -1, 10_241])
+    def test_limit_that_no_service_has_is_an_error_at_once(self, size):
+        with pytest.raises(ImproperlyConfigured, match=f"Limited.pusher_max_size is {size}; it is a number of bytes"):
+
+            class Limited(PostDetail):
+                pusher_max_size = size
+
+
+class TestSuppression:
+    def test_views_are_silent_inside(self, pusherable_outbox):
+        post = PostFactory()
+        with suppress():
+            call(PostDetail, request(), pk=post.pk)
+        with suppress(Post):
+            call(PostUpdate, request("post", {"title": "New"}), pk=post.pk)
+        with suppress(Page):
+            call(PostUpdate, request(), pk=post.pk)
+        assert [event.name for event in pusherable_outbox] == ["update"]

@@ -1,16 +1,34 @@
+import asyncio
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
+from django.test import RequestFactory
 
 from pusherable.backends import BaseBackend
+from pusherable.channels import ChannelKind
 from pusherable.events import Event
 from pusherable.exceptions import EventTooLarge, InvalidChannel, InvalidEvent, NotSerializable, UnknownField
-from pusherable.publishing import channel_of, publish, request_origin, trigger, username_of
+from pusherable.publishing import (
+    MAX_SOCKET_ID_LENGTH,
+    apublish,
+    atrigger,
+    channel_of,
+    member_info_of,
+    publish,
+    request_origin,
+    socket_id_of,
+    trigger,
+    username_of,
+)
 from pusherable.signals import publish_failed
-from tests.factories import DocumentFactory, PageFactory, PostFactory, UserFactory
+from pusherable.suppression import suppress
+from tests.factories import DocumentFactory, PageFactory, PostFactory, TagFactory, UserFactory
 from tests.testapp.models import Elsewhere, FeaturedPost, Member, Post, Reading, Review, Seat
 
 
@@ -20,6 +38,20 @@ class ReplicaRouter:
 
     def db_for_write(self, model, **hints):
         return "default"
+
+
+class Wrapper:
+    """As REST frameworks wrap a request."""
+
+    def __init__(self, request):
+        self._request = request
+
+
+class ThreadNamingBackend(BaseBackend):
+    threads = set()
+
+    def deliver(self, event):
+        self.threads.add(threading.get_ident())
 
 
 class RaisingBackend(BaseBackend):
@@ -47,6 +79,19 @@ class TestPublish:
         event = publish(PostFactory(), "view", include="title", channels=["a", "b"], socket_id="1.2")
         assert (event.channels, event.socket_id) == (("a", "b"), "1.2")
         assert event.payload["object"].keys() == {"id", "title"}
+
+    def test_private_is_the_kind_of_the_objects_own_channel(self):
+        post = PostFactory(pk=1)
+        assert publish(post, "view", private=True).channels == ("private-post_1",)
+        assert publish(post, "view", private=True, channels="a").channels == ("a",)
+
+    def test_tab_that_asked_is_left_out(self):
+        request = RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")
+        for exclude in (request, Wrapper(request), "12.34"):
+            event = publish(PostFactory(), "view", exclude=exclude)
+            assert (event.socket_id, "body" in event.payload["object"]) == ("12.34", True)
+        assert publish(PostFactory(), "view", exclude=HttpRequest()).socket_id is None
+        assert publish(PostFactory(), "view", exclude=request, socket_id="5.6").socket_id == "5.6"
 
     def test_no_user_is_empty(self):
         assert publish(PostFactory(), "view").payload["user"] == ""
@@ -91,9 +136,26 @@ class TestPublish:
             "truncated": True,
         }
         assert caplog.messages == [
-            "The event 'view' of testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out with the "
-            "primary key alone. Name fewer fields (pusher_include_model_fields)."
+            "The event 'view' about testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out reduced. Its "
+            "largest fields: body (10302 bytes), title (12 bytes), pub_date (4 bytes). Name fewer "
+            "(pusher_include_model_fields or pusher_exclude_model_fields)."
         ]
+        assert caplog.records[0].levelname == "WARNING"
+
+    def test_too_large_is_warned_of_once_a_minute(self, caplog):
+        for pk in (1, 2, 2):
+            publish(PostFactory.build(pk=pk, body="x" * 10_300), "view", include="body")
+        assert [message.partition(" has ")[0] for message in caplog.messages] == [
+            "The event 'view' about testapp.Post 1",
+            "The event 'view' about testapp.Post 2",
+        ]
+
+    def test_suppressed_object_is_composed_but_not_sent(self, pusherable_outbox):
+        with suppress(Post):
+            event = publish(PostFactory(), "view", immediate=True)
+            trigger("newsroom", "bell", 1, immediate=True)
+        assert event.name == "view"
+        assert [event.name for event in pusherable_outbox] == ["bell"]
 
     def test_encoder_of_the_project_is_used(self, settings):
         class Encoder(json.JSONEncoder):
@@ -138,6 +200,31 @@ class TestAfterTheCommit:
     def test_outside_of_a_transaction_it_leaves_at_once(self, pusherable_outbox):
         publish(PostFactory(), "view")
         assert len(pusherable_outbox) == 1
+
+    def test_same_event_of_one_object_is_sent_once_with_the_last_values(self, pusherable_outbox):
+        with transaction.atomic():
+            post, other = PostFactory(title="1"), PostFactory()
+            for title in ("2", "3"):
+                publish(post, "updated", channels="news")
+                post.title = title
+            publish(other, "updated", channels="news")
+            publish(post, "updated", channels="news")
+        assert [(event.payload["pk"], event.payload["object"]["title"]) for event in pusherable_outbox] == [
+            (str(other.pk), "What's up?"),
+            (str(post.pk), "3"),
+        ]
+
+    def test_messages_are_coalesced_on_request_alone(self, pusherable_outbox):
+        with transaction.atomic():
+            for number in range(3):
+                trigger("newsroom", "bell", number)
+                trigger("newsroom", "progress", number, coalesce=True)
+        assert [(event.name, event.payload) for event in pusherable_outbox] == [
+            ("bell", 0),
+            ("bell", 1),
+            ("bell", 2),
+            ("progress", 2),
+        ]
 
     def test_immediate_does_not_wait(self, pusherable_outbox):
         with transaction.atomic():
@@ -193,6 +280,11 @@ class TestTrigger:
     def test_text_is_json_too(self):
         assert trigger(["a", "b"], "bell", "12", socket_id="1.2") == Event(("a", "b"), "bell", '"12"', "1.2")
 
+    def test_tab_that_asked_is_left_out(self):
+        request = RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")
+        excluded = [trigger("a", "bell", 1, exclude=exclude).socket_id for exclude in (request, "5.6", "x", None)]
+        assert excluded == ["12.34", "5.6", None, None]
+
     def test_too_large_is_refused(self):
         with pytest.raises(EventTooLarge):
             trigger("a", "bell", "x" * 10_240)
@@ -213,6 +305,26 @@ class TestChannelOf:
         assert channel_of(Post) == "post"
         assert channel_of("newsroom") == "newsroom"
 
+    @pytest.mark.parametrize(
+        ("setting", "prefix"), [(False, ""), (True, "private-"), ("encrypted", "private-encrypted-")]
+    )
+    def test_setting_gives_objects_and_models_their_kind(self, settings, setting, prefix):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = setting
+        assert channel_of(Post(pk=1)) == f"{prefix}post_1"
+        assert channel_of(Post) == f"{prefix}post"
+        assert channel_of("newsroom") == "newsroom"
+
+    def test_privacy_goes_before_the_setting_and_kind_before_both(self, settings):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+        assert channel_of(Post(pk=1), private=False) == "post_1"
+        assert channel_of(Post(pk=1), private="encrypted") == "private-encrypted-post_1"
+        assert channel_of(Post, kind=ChannelKind.PRESENCE, private=False) == "presence-post"
+        assert channel_of("newsroom", private=True) == "newsroom"
+
+    def test_malformed_privacy_is_refused(self):
+        with pytest.raises(InvalidChannel, match=r"'secret' is none of True, False and 'encrypted'"):
+            channel_of(Post(pk=1), private="secret")
+
     @pytest.mark.parametrize("target", [None, 7, dict, [Post(pk=1)]])
     def test_anything_else_is_refused(self, target):
         with pytest.raises(InvalidChannel, match="is no model, no object and no name of a channel"):
@@ -231,6 +343,15 @@ class TestUsernameOf:
         assert username_of(Member(email="ada@example.com")) == "ada@example.com"
 
 
+class TestMemberInfoOf:
+    def test_name_or_what_the_setting_says(self, settings):
+        assert member_info_of(UserFactory.build(username="ada")) == {"name": "ada"}
+        assert member_info_of(UserFactory.build(first_name="Ada", last_name="L" * 150)) == {"name": "Ada " + "L" * 146}
+        assert member_info_of(Member(email="ada@example.com")) == {"name": "ada@example.com"}
+        settings.PUSHERABLE_MEMBER_INFO = lambda user: {"id": user.username}
+        assert member_info_of(UserFactory.build(username="ada")) == {"id": "ada"}
+
+
 class TestRequestOrigin:
     def test_one_request_has_one(self):
         request, other = HttpRequest(), HttpRequest()
@@ -239,9 +360,76 @@ class TestRequestOrigin:
         assert len(request_origin(request)) == 12
 
     def test_wrapped_request_has_that_of_its_request(self):
-        class Wrapper:
-            def __init__(self, request):
-                self._request = request
-
         request = HttpRequest()
         assert request_origin(Wrapper(request)) == request_origin(request)
+
+
+class TestSocketIdOf:
+    def test_header_goes_before_the_field_of_a_form(self):
+        form = {"pusherable_socket_id": "5.6"}
+        assert socket_id_of(RequestFactory().post("/", form)) == "5.6"
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": "12.34"}).post("/", form)) == "12.34"
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": "12.34"}).get("/")) == "12.34"
+        assert socket_id_of(HttpRequest()) is None
+
+    def test_longest_that_is_taken(self):
+        longest = "1." + "2" * (MAX_SOCKET_ID_LENGTH - 2)
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": longest}).get("/")) == longest
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": longest + "2"}).get("/")) is None
+
+    @pytest.mark.parametrize("told", ["", "undefined", "1", "1.2.3", "-1.2", "1.2 ", "１.２", "1.2\n", "1.2,3.4"])
+    def test_malformed_one_is_ignored(self, told):
+        assert socket_id_of(RequestFactory(headers={"X-Socket-ID": told}).get("/")) is None
+        assert socket_id_of(RequestFactory().post("/", {"pusherable_socket_id": told})) is None
+
+    def test_query_does_not_count(self):
+        assert socket_id_of(RequestFactory().post("/?pusherable_socket_id=1.2")) is None
+
+    @pytest.mark.parametrize(
+        "request_with_a_bad_body",
+        [
+            RequestFactory().post("/", b"x", content_type="multipart/form-data; boundary=\xe9"),
+            RequestFactory().post("/", b"a=%ff&" * 2000, content_type="application/x-www-form-urlencoded"),
+            RequestFactory().post("/", b"a=1", content_type="application/x-www-form-urlencoded; charset=utf-16"),
+        ],
+    )
+    def test_body_that_cannot_be_read_is_left_to_the_view(self, request_with_a_bad_body):
+        assert socket_id_of(request_with_a_bad_body) is None
+
+
+@pytest.mark.django_db(transaction=True)
+class TestFromAsyncCode:
+    def test_apublish_reads_and_waits_where_django_does(self, pusherable_outbox):
+        post, tag = PostFactory(), TagFactory()
+        post.tags.add(tag)
+
+        async def work():
+            return await apublish(post, "view", user="ada")
+
+        event = async_to_sync(work)()
+        assert pusherable_outbox == [event]
+        assert (event.payload["object"]["tags"], event.payload["user"]) == ([tag.pk], "ada")
+
+    def test_atrigger_waits_for_the_transaction_around_it(self, pusherable_outbox):
+        async def work():
+            await atrigger("newsroom", "bell", "ding")
+            return list(pusherable_outbox)
+
+        with transaction.atomic():
+            assert async_to_sync(work)() == []
+        assert [event.data for event in pusherable_outbox] == ['"ding"']
+
+    def test_event_loop_never_waits_for_the_backend(self, settings):
+        settings.PUSHERABLE_BACKEND = f"{__name__}.ThreadNamingBackend"
+
+        async def work():
+            await atrigger("newsroom", "bell", "ding")
+            return threading.get_ident()
+
+        def run():
+            return asyncio.run(work())
+
+        with ThreadPoolExecutor() as pool:
+            loop_thread = pool.submit(run).result()
+        assert ThreadNamingBackend.threads
+        assert loop_thread not in ThreadNamingBackend.threads

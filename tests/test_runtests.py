@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import browsers
+from tests import browsers, clusters
 from tests.browsers import HOW_TO_GET_ONE, explain_absence, find_chromium, is_browser_required
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,13 +66,13 @@ def project(tmp_path):
     """A test in ``tests/browser`` and one beside it, under the real runtests.py and the real rules."""
     tests = tmp_path / "project" / "tests"
     (tests / "browser").mkdir(parents=True)
-    for name in ("__init__.py", "browsers.py", "skipping.py"):
+    for name in ("__init__.py", "browsers.py", "clusters.py", "skipping.py"):
         shutil.copyfile(ROOT / "tests" / name, tests / name)
     (tests / "conftest.py").write_text("from tests.skipping import *")
     (tests / "test_plain.py").write_text("def test_plain(): pass")
     (tests / "browser" / "test_page.py").write_text("def test_page(): pass")
     shutil.copyfile(ROOT / "runtests.py", tests.parent / "runtests.py")
-    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n")
+    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n    postgresql\n")
     return tests.parent
 
 
@@ -134,6 +134,35 @@ class TestWithBrowser:
         (project / "tests" / "test_plain.py").write_text("def test_plain(): assert False")
         status, lines, _ = run_tests(project, "tests/test_plain.py")
         assert (status, outcome(lines)) == (1, "1 failed")
+
+
+class TestWithoutPostgreSQL:
+    @pytest.fixture(autouse=True)
+    def nowhere(self, project, monkeypatch):
+        monkeypatch.setenv("PUSHERABLE_POSTGRESQL", "/nowhere")
+        monkeypatch.delenv("PUSHERABLE_REQUIRE_POSTGRESQL", raising=False)
+        marked = "import pytest\n@pytest.mark.postgresql\ndef test_commit(): pass"
+        (project / "tests" / "test_commit.py").write_text(marked)
+
+    def test_skips_and_says_so_at_the_start_and_the_end(self, project):
+        status, lines, _ = run_tests(project, "tests/test_commit.py", "tests/test_plain.py")
+        assert (status, outcome(lines)) == (0, "1 passed, 1 skipped")
+        how = clusters.HOW_TO_GET_ONE.splitlines()
+        start = lines.index("THE POSTGRESQL TESTS CANNOT RUN. No PostgreSQL was found.")
+        assert lines[start + 1 : start + 1 + len(how)] == how
+        assert [line.strip("! ") for line in lines[-7:-1]] == [
+            "1 POSTGRESQL TESTS WERE SKIPPED",
+            "",
+            "No PostgreSQL was found.",
+            *how,
+        ]
+
+    def test_that_is_required_fails(self, project):
+        status, _, errors = run_tests(project, "tests/test_commit.py", PUSHERABLE_REQUIRE_POSTGRESQL="1")
+        assert status == pytest.ExitCode.USAGE_ERROR
+        assert errors == (
+            f"ERROR: The PostgreSQL tests are required. No PostgreSQL was found.\n{clusters.HOW_TO_GET_ONE}\n\n"
+        )
 
 
 class TestThisProject:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from django.test import TestCase, TransactionTestCase
 
+from pusherable.backends import get_backend
 from pusherable.conf import settings as pusherable_settings
 from pusherable.publishing import publish, trigger
 from pusherable.testing import (
@@ -10,11 +11,12 @@ from pusherable.testing import (
     assert_not_published,
     assert_published,
     capture_events,
+    disconnected,
     outbox,
     published,
 )
 from tests.factories import PostFactory
-from tests.testapp.models import Post
+from tests.testapp.models import Page, Post
 
 
 class TestCaptureEvents:
@@ -27,6 +29,12 @@ class TestCaptureEvents:
         assert outbox == []
         assert pusherable_settings.backend == "console"
 
+    def test_users_who_were_sent_away_are_kept_too(self):
+        with capture_events():
+            get_backend().disconnect("7")
+            assert disconnected == ["7"]
+        assert disconnected == []
+
 
 @pytest.mark.usefixtures("pusherable_outbox")
 class TestPublished:
@@ -38,6 +46,14 @@ class TestPublished:
         assert published(Post) == [first]
         assert published("post_1", "view") == [second]
         assert published(event="view") == [second]
+
+    def test_channels_of_an_object_are_meant_whatever_their_kind(self):
+        public = trigger("page_" + "x" * 155, "view", {})
+        private = trigger(["private-page_" + "x" * 149, "private-page"], "view", {})
+        assert published(Page(pk="x" * 155)) == [public]
+        assert published(Page(pk="x" * 149)) == [private]
+        assert published(Page) == [private]
+        assert published("page") == []
 
 
 @pytest.mark.usefixtures("pusherable_outbox")

@@ -89,6 +89,28 @@ POSTS = (
     ),
 )
 
+# On the desks of their authors, in the same form.
+DRAFTS = (
+    (
+        "ada",
+        "moss",
+        ("City",),
+        0,
+        "Who waters the clock on the market square?",
+        "Somebody does, every Tuesday before six, and the moss on its hands is greener than ever. I have a name, "
+        "and no second source.",
+    ),
+    (
+        "grace",
+        "ochre",
+        ("Science",),
+        0,
+        "Compiler of the town chronicle found in the chronicle",
+        "He appears on page 311, in a footnote, as a witness to his own appointment. To be checked against the "
+        "original.",
+    ),
+)
+
 
 @transaction.atomic
 def print_first_edition() -> None:
@@ -98,13 +120,14 @@ def print_first_edition() -> None:
     if Post.objects.exists():
         return
     now = timezone.now()
-    for username, colour, tag_names, hours, title, body in POSTS:
+    for username, colour, tag_names, hours, title, body in (*POSTS, *DRAFTS):
         post = Post.objects.create(
             title=title,
             body=body,
             colour=colour,
             author=users[username],
             published=now - timedelta(hours=hours),
+            is_draft=not hours,
         )
         post.tags.set(tags[name] for name in tag_names)
 

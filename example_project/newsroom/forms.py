@@ -13,7 +13,7 @@ class PostForm(forms.ModelForm):
 
     class Meta:
         model = Post
-        fields = ("title", "body", "tags", "colour")
+        fields = ("title", "body", "tags", "colour", "is_draft")
         widgets: ClassVar = {
             "body": forms.Textarea(attrs={"rows": 12}),
             "tags": forms.CheckboxSelectMultiple,
@@ -30,6 +30,9 @@ class PostEditForm(PostForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if not self.instance.is_draft:
+            # What is printed is printed: its readers listen already.
+            del self.fields["is_draft"]
         self.initial["version"] = self.instance.version
         #: The post as others have saved it, once ``clean`` has found it to be newer than this form.
         self.newer: Post | None = None

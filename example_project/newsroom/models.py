@@ -1,5 +1,7 @@
 """What a newspaper is made of."""
 
+from typing import Any, Self
+
 from django.conf import settings
 from django.db import models
 from django.urls import reverse
@@ -19,6 +21,16 @@ class Tag(models.Model):
         return self.name
 
 
+class PostQuerySet(models.QuerySet):
+    """Posts, by who may see them."""
+
+    def visible_to(self, user: Any) -> Self:
+        """What is printed, for everybody; drafts for those who wrote them, and for the staff."""
+        if not user.is_authenticated:
+            return self.filter(is_draft=False)
+        return self if user.is_staff else self.filter(models.Q(is_draft=False) | models.Q(author=user))
+
+
 class Post(models.Model):
     """One piece of news, short enough for an event to carry it whole."""
 
@@ -35,12 +47,17 @@ class Post(models.Model):
     body = models.TextField(max_length=2000, help_text="An empty line begins a new paragraph.")
     colour = models.CharField("cover colour", max_length=10, choices=Colour.choices, default=Colour.INK)
     tags = models.ManyToManyField(Tag, blank=True, related_name="posts")
+    is_draft = models.BooleanField(
+        "keep it a draft", default=False, help_text="Nobody but you and the editors will see it, nor hear of it."
+    )
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="posts", editable=False
     )
     published = models.DateTimeField(default=timezone.now, editable=False)
     # Counts the saves, so that a form knows whether it was filled from the newest one.
     version = models.PositiveIntegerField(default=1, editable=False)
+
+    objects = PostQuerySet.as_manager()
 
     class Meta:
         ordering = ("-published", "-pk")

@@ -1,12 +1,13 @@
 """What the newsroom promises its readers, without a browser."""
 
+import json
 import re
 
 from django.contrib.auth import get_user_model
 from django.test import TestCase, override_settings
 from django.urls import reverse
 
-from newsroom.edition import DEMO_USERS, POSTS, print_first_edition
+from newsroom.edition import DEMO_USERS, DRAFTS, POSTS, print_first_edition
 from newsroom.middleware import POLICY, get_policy
 from newsroom.models import Post, Tag
 from pusherable.pusherjs import PLAIN
@@ -80,7 +81,7 @@ class TestEveryPage(NewsroomTestCase):
 
     def test_is_subscribed_to_the_bell(self):
         for url in self.pages()[:2]:
-            self.assertContains(self.client.get(url), 'event="bell" channel="newsroom"')
+            self.assertContains(self.client.get(url), 'event="bell" channel="private-newsroom"')
 
     def test_of_a_post_that_is_gone_says_so(self):
         self.log_in(self.ada)
@@ -111,8 +112,8 @@ class TestHome(NewsroomTestCase):
     def test_subscribes_each_story(self):
         content = self.client.get("/").content.decode()
         for event in ("update", "updated", "deleted"):
-            assert f'event="{event}" channel="post_{self.post.pk}"' in content
-        assert 'event="created" channel="post"' in content
+            assert f'event="{event}" channel="private-post_{self.post.pk}" page="/posts/{self.post.pk}/"' in content
+        assert 'event="created" channel="private-post"' in content
 
     def test_without_posts_invites_to_write_one(self):
         Post.objects.all().delete()
@@ -160,9 +161,10 @@ class TestWriting(NewsroomTestCase):
             "body": "One.\r\n\r\nTwo.",
             "colour": "moss",
             "tags": [tag.pk],
+            "is_draft": False,
         }
         sent = self.assertPublished(Post, "created", user="ada", object=expected)
-        assert sorted(sent.channels) == ["post", f"post_{post.pk}"]
+        assert sorted(sent.channels) == ["private-post", f"private-post_{post.pk}"]
 
     def test_fits_into_an_event_even_at_its_longest(self):
         self.log_in(self.ada)
@@ -213,6 +215,90 @@ class TestEditing(NewsroomTestCase):
         assert response.status_code == 200
         self.assertNotPublished()
 
+    def test_of_a_post_by_somebody_else_is_told_to_its_author_wherever_that_is(self):
+        self.send("post-update", self.post.pk, data=self.form_data(version=1))
+        self.assertPublished(
+            f"#server-to-user-{self.grace.pk}",
+            "edited",
+            message="Ada has worked on your post “A new bridge”.",
+        )
+
+    def test_of_ones_own_post_is_told_to_nobody_in_particular(self):
+        self.log_in(self.grace)
+        self.send("post-update", self.post.pk, data=self.form_data(version=1))
+        self.assertNotPublished(event="edited")
+
+
+class TestDrafting(NewsroomTestCase):
+    def setUp(self):
+        super().setUp()
+        self.draft = Post.objects.get(title=DRAFTS[0][4])
+
+    def may_see(self, user):
+        if user:
+            self.log_in(user)
+        else:
+            self.client.logout()
+        answers = [self.get(name, self.draft.pk).status_code for name in ("post-detail", "post-update", "post-delete")]
+        lists = [self.draft.title in self.get(name).content.decode() for name in ("home", "post-list")]
+        return answers, lists
+
+    def test_shows_it_to_its_author_and_the_staff_alone(self):
+        assert self.may_see(self.ada) == ([200, 200, 200], [True, True])
+        assert self.may_see(self.grace) == ([404, 404, 404], [False, False])
+        assert self.may_see(None) == ([404, 302, 302], [False, False])
+        get_user_model().objects.filter(pk=self.grace.pk).update(is_staff=True)
+        assert self.may_see(self.grace) == ([200, 200, 200], [True, True])
+
+    def test_is_told_to_no_list(self):
+        self.log_in(self.ada)
+        response = self.send("post-create", data=self.form_data(is_draft="on"))
+        assert Post.objects.latest("pk").is_draft
+        self.assertNotPublished()
+        self.assertContains(self.client.get(response.url), "Kept as a draft.")
+
+    def test_continued_is_told_to_those_who_may_see_it(self):
+        self.log_in(self.ada)
+        self.send("post-update", self.draft.pk, data=self.form_data(version=1, is_draft="on"))
+        assert [event.channels for event in self.outbox] == [(f"private-post_{self.draft.pk}",)]
+
+    def test_ended_is_told_to_every_list_as_a_new_post(self):
+        self.log_in(self.ada)
+        self.send("post-update", self.draft.pk, data=self.form_data(version=1))
+        self.assertPublished(Post, "created", user="ada", object={"title": "A new bridge"})
+        self.assertPublished(self.draft, "updated")
+        assert Post.objects.latest("published") == self.draft
+
+    def test_is_no_way_back_for_what_is_printed(self):
+        self.log_in(self.ada)
+        self.send("post-update", self.post.pk, data=self.form_data(version=1, is_draft="on"))
+        self.post.refresh_from_db()
+        assert (self.post.title, self.post.is_draft) == ("A new bridge", False)
+
+
+class TestListening(NewsroomTestCase):
+    def ask(self, *names, **pages):
+        data = {"socket_id": "1.2"} | {f"channel_name[{index}]": name for index, name in enumerate(names)}
+        channels = self.client.post(reverse("pusherable:auth"), data | pages).json()["channels"]
+        return [channels[name]["status"] for name in names]
+
+    def test_is_for_those_who_may_see_the_post(self):
+        draft = Post.objects.get(title=DRAFTS[0][4])
+        names = (f"private-post_{self.post.pk}", f"private-post_{draft.pk}", "private-post", "private-newsroom")
+        assert self.ask(*names) == [200, 403, 200, 200]
+        self.log_in(self.grace)
+        assert self.ask(*names) == [200, 403, 200, 200]
+        self.log_in(self.ada)
+        assert self.ask(*names) == [200, 200, 200, 200]
+
+    def test_to_who_is_there_is_for_those_who_have_a_name(self):
+        name = f"presence-post_{self.post.pk}"
+        assert self.ask(name) == [403]
+        self.log_in(self.grace)
+        data = {"socket_id": "1.2", "channel_name": name}
+        member = json.loads(self.client.post(reverse("pusherable:auth"), data).json()["channel_data"])
+        assert member == {"user_id": str(self.grace.pk), "user_info": {"name": "Grace"}}
+
 
 class TestDeleting(NewsroomTestCase):
     def setUp(self):
@@ -238,7 +324,7 @@ class TestBell(NewsroomTestCase):
         response = self.ring(call="  Tea!  ")
         assert (response.status_code, response.json()) == (202, {"call": "Tea!"})
         sent = [(event.channels, event.name, event.payload) for event in self.outbox]
-        assert sent == [(("newsroom",), "bell", {"message": "Grace rings the bell: Tea!"})]
+        assert sent == [(("private-newsroom",), "bell", {"message": "Grace rings the bell: Tea!"})]
 
     def test_rung_by_a_stranger_without_a_word_is_heard(self):
         self.ring()

@@ -67,6 +67,11 @@ USE_TZ = True
 
 STATIC_URL = "static/"
 
+# Whoever may not see a post does not hear of it either: its own view decides (newsroom/views.py), and rules for the
+# rest are in newsroom/channels.py.
+PUSHERABLE_PRIVATE_CHANNELS = True
+PUSHERABLE_MEMBER_INFO = "newsroom.channels.get_member_info"
+
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"

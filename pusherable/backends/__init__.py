@@ -1,16 +1,21 @@
 """How and when events leave: the one base class, and the backend that ``PUSHERABLE_BACKEND`` chose."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
 from django.utils.module_loading import import_string
 
+from pusherable.client import disconnect_user
 from pusherable.conf import SettingsError, settings
 from pusherable.events import Event
+from pusherable.exceptions import DeliveryFailed
+from pusherable.failures import report_disconnect_failure
 
 _SHORT_NAMES: Final = {
     "threaded": "pusherable.backends.threaded.ThreadedBackend",
+    "tasks": "pusherable.backends.tasks.TasksBackend",
     "inline": "pusherable.backends.inline.InlineBackend",
     "console": "pusherable.backends.console.ConsoleBackend",
     "locmem": "pusherable.backends.locmem.LocmemBackend",
@@ -30,6 +35,28 @@ class BaseBackend:
         event to ``pusherable.failures.report_failure``.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has to define deliver(event).")
+
+    def deliver_many(self, events: Sequence[Event]) -> None:
+        """Take events of one transaction, in their order; as ``deliver``, which is called for each by default."""
+        for event in events:
+            self.deliver(event)
+
+    def joins_transaction(self, using: str) -> bool:
+        """Whether the queue is kept in the database ``using``: then events are given while its transaction is open.
+
+        A rollback has to take them back out of the queue. By default they are given after the commit.
+        """
+        return False
+
+    def disconnect(self, user_id: str) -> None:
+        """Send a signed-in user's connections away; as ``deliver``, it does not raise for a service in trouble.
+
+        By default in this very thread, which costs one request.
+        """
+        try:
+            disconnect_user(user_id)
+        except (DeliveryFailed, SettingsError) as error:
+            report_disconnect_failure(user_id, error)
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for everything taken to have left; return whether it has."""

@@ -13,3 +13,7 @@ class ConsoleBackend(BaseBackend):
         # One call, so that lines of several threads do not mix.
         sys.stdout.write(f"[pusherable] {event.name} on {', '.join(event.channels)}: {event.data}\n")
         sys.stdout.flush()
+
+    def disconnect(self, user_id: str) -> None:
+        sys.stdout.write(f"[pusherable] disconnect the user {user_id}\n")
+        sys.stdout.flush()

@@ -9,3 +9,6 @@ class DummyBackend(BaseBackend):
 
     def deliver(self, event: Event) -> None:
         pass
+
+    def disconnect(self, user_id: str) -> None:
+        pass

@@ -1,6 +1,7 @@
 """Deliver in the publisher's thread: for scripts, and for tests against a real service."""
 
 from pusherable.backends import BaseBackend
+from pusherable.backends.counting import counters
 from pusherable.client import deliver
 from pusherable.conf import SettingsError
 from pusherable.events import Event
@@ -15,4 +16,7 @@ class InlineBackend(BaseBackend):
         try:
             deliver([event])
         except (DeliveryFailed, SettingsError) as error:
+            counters.count(dropped=1)
             report_failure(event, error, sender=type(self))
+        else:
+            counters.count(sent=1)

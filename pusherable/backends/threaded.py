@@ -1,103 +1,240 @@
-"""Deliver from one background thread: the publisher only puts the event into a queue."""
+"""Deliver from background threads: the publisher only puts the event into a queue."""
 
-import logging
-import queue
+import os
+import signal
 import threading
 import time
+import weakref
+from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.util import Finalize
+from types import FrameType
 from typing import Final
 
 from pusherable.backends import BaseBackend
-from pusherable.client import deliver
-from pusherable.conf import SettingsError
+from pusherable.backends.circuits import Circuit
+from pusherable.backends.counting import counters
+from pusherable.backends.lanes import Job
+from pusherable.backends.workers import Surroundings, Worker
+from pusherable.client import deliver, disconnect_user
+from pusherable.conf import Delivery, settings
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
-from pusherable.failures import report_failure
-
-logger = logging.getLogger("pusherable")
-
-#: Seconds that the process waits at its end for what is still queued.
-EXIT_TIMEOUT: Final = 5.0
+from pusherable.failures import report_disconnect_failure, report_failure
 
 
 class ThreadedBackend(BaseBackend):
-    """Events leave in the order of their arrival, over a connection that stays open.
+    """Events leave in the order of their arrival on each channel, over connections that stay open.
 
-    The thread starts with the first event. At the end of the process what is queued is given
-    ``EXIT_TIMEOUT`` seconds.
+    The threads start with the first event, and the settings are read then. What can heal is tried again. At the end
+    of the process what is queued is given ``PUSHERABLE_EXIT_TIMEOUT`` seconds.
     """
 
-    #: Events that may wait; those beyond are reported as failed, with the reason ``queue-full``.
-    capacity = 10_000
+    #: The clock for ages and pauses, in seconds.
+    clock = staticmethod(time.monotonic)
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Event] = queue.Queue(self.capacity)
-        self._starting = threading.Lock()
-        self._worker: threading.Thread | None = None
+        _instances.add(self)
+        self._forget()
 
     def deliver(self, event: Event) -> None:
-        try:
-            self._queue.put_nowait(event)
-        except queue.Full:
-            self._report_full(event)
+        delivery = self._delivery or self._prepare()
+        now = self.clock()
+        if delivery.workers == 1:
+            self._enqueue([(0, Job(event, born=now))], delivery)
             return
-        if self._worker is None or not self._worker.is_alive():
-            self._start()
+        jobs = [(lane, Job(part, born=now)) for lane, part in _divide(event, delivery.workers)]
+        self._enqueue(jobs, delivery)
+
+    def disconnect(self, user_id: str) -> None:
+        """Send a user away after the events that the user has been sent before."""
+        delivery = self._prepare()
+        job = Job(None, user_id=user_id, born=self.clock())
+        self._enqueue([(hash(job.channels[0]) % delivery.workers, job)], delivery)
 
     def flush(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
-        with self._queue.all_tasks_done:
-            while self._queue.unfinished_tasks:
+        with self._idle:
+            while self._jobs:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return False
-                self._queue.all_tasks_done.wait(remaining)
+                self._idle.wait(remaining)
         return True
 
-    def _start(self) -> None:
-        with self._starting:
-            if self._worker is not None and self._worker.is_alive():
+    def close(self, timeout: float) -> None:
+        """Deliver what is left without any further patience, and report the rest; no event is taken afterwards.
+
+        For the end of the process; called by itself then.
+        """
+        self._is_closing = True
+        for worker in self._workers:
+            worker.inbox.put(None)
+        if self.flush(timeout):
+            return
+        with self._lock:
+            left = list(self._jobs.values())
+        for job in left:
+            self._settle(job, _explain_ending(job))
+
+    def _forget(self) -> None:
+        """Begin anew: in a process that was forked off, the threads are gone and the queue is its parent's."""
+        # A signal may interrupt the thread that holds it, and publish or close.
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._jobs: dict[int, Job] = {}
+        self._workers: list[Worker] = []
+        self._threads: list[threading.Thread | None] = []
+        self._delivery: Delivery | None = None
+        self._is_closing = False
+
+    def _prepare(self) -> Delivery:
+        if self._delivery is None:
+            with self._lock:
+                if self._delivery is None:
+                    self._begin(settings.delivery)
+        assert self._delivery is not None
+        return self._delivery
+
+    def _begin(self, delivery: Delivery) -> None:
+        surroundings = Surroundings(
+            delivery=delivery,
+            circuit=Circuit(),
+            deliver=deliver,
+            disconnect=disconnect_user,
+            settle=self._settle,
+            is_closing=lambda: self._is_closing,
+            clock=self.clock,
+        )
+        self._workers = [Worker(surroundings) for _ in range(delivery.workers)]
+        self._threads = [None] * delivery.workers
+        _flush_on_sigterm()
+        # As `atexit`, but also in the children of multiprocessing, and only in the process that says so.
+        Finalize(None, self._close_at_exit, exitpriority=0)
+        self._delivery = delivery
+
+    def _enqueue(self, jobs: list[tuple[int, Job]], delivery: Delivery) -> None:
+        with self._lock:
+            refusal = self._refusal(len(jobs), delivery)
+            if refusal is None:
+                for _, job in jobs:
+                    self._jobs[id(job)] = job
+        if refusal is not None:
+            self._refuse(jobs, refusal)
+            return
+        counters.count(queued=len(jobs))
+        for lane, job in jobs:
+            self._workers[lane].inbox.put(job)
+            thread = self._threads[lane]
+            if thread is None or not thread.is_alive():
+                self._start(lane)
+
+    def _refuse(self, jobs: list[tuple[int, Job]], refusal: DeliveryFailed) -> None:
+        counters.count(dropped=len(jobs))
+        for _, job in jobs:
+            self._report(job, refusal)
+
+    def _refusal(self, count: int, delivery: Delivery) -> DeliveryFailed | None:
+        if self._is_closing:
+            return DeliveryFailed("The process is ending already.", reason="exit", retryable=True)
+        if len(self._jobs) + count > delivery.queue_size:
+            return DeliveryFailed(
+                f"{len(self._jobs)} events are waiting already (PUSHERABLE_QUEUE_SIZE); the service is slower than "
+                "the events come.",
+                reason="queue-full",
+                retryable=True,
+            )
+        return None
+
+    def _start(self, lane: int) -> None:
+        with self._lock:
+            thread = self._threads[lane]
+            if thread is not None and thread.is_alive():
                 return
-            worker = threading.Thread(target=self._work, name="pusherable-delivery", daemon=True)
+            thread = threading.Thread(target=self._workers[lane].run, name="pusherable-delivery", daemon=True)
             try:
-                worker.start()
+                thread.start()
             except RuntimeError as error:
                 # The machine has no thread to give, or the process is ending.
-                self._give_up(error)
+                failure = DeliveryFailed(f"No thread can be started ({error}).", reason="no-thread", retryable=True)
+            else:
+                self._threads[lane] = thread
                 return
-            self._worker = worker
-            # As `atexit`, but also in the children of multiprocessing, and only in the process that says so.
-            Finalize(None, self._flush_at_exit, exitpriority=0)
+        # The next event will try again to start one.
+        inbox = self._workers[lane].inbox
+        while not inbox.empty():
+            job = inbox.get_nowait()
+            if job is not None:
+                self._settle(job, failure)
 
-    def _work(self) -> None:
-        while True:
-            event = self._queue.get()
-            try:
-                deliver([event])
-            except (DeliveryFailed, SettingsError) as error:
-                report_failure(event, error, sender=type(self))
-            except Exception as error:
-                # The thread must outlive whatever goes wrong with one event.
-                logger.exception("Delivering %r failed unexpectedly.", event.name)
-                report_failure(event, error, sender=type(self))
-            finally:
-                self._queue.task_done()
+    def _settle(self, job: Job, error: Exception | None) -> None:
+        with self._lock:
+            # At the end of the process two may come to an end with one job.
+            if job.is_settled:
+                return
+            job.is_settled = True
+            counters.count(queued=-1, sent=error is None, dropped=error is not None)
+        try:
+            if error is not None:
+                self._report(job, error)
+        finally:
+            # Whoever waits for a flush wants the reports, too.
+            with self._lock:
+                self._jobs.pop(id(job), None)
+                if not self._jobs:
+                    self._idle.notify_all()
 
-    def _give_up(self, error: RuntimeError) -> None:
-        """Report what waits; the next event will try again to start the thread."""
-        reason = DeliveryFailed(f"No thread can be started ({error}).", reason="no-thread", retryable=True)
-        while not self._queue.empty():
-            report_failure(self._queue.get_nowait(), reason, sender=type(self))
-            self._queue.task_done()
+    def _report(self, job: Job, error: Exception) -> None:
+        if job.event is None:
+            report_disconnect_failure(job.user_id, error)
+        else:
+            report_failure(job.event, error, sender=type(self))
 
-    def _report_full(self, event: Event) -> None:
-        error = DeliveryFailed(
-            f"{self.capacity} events are waiting already; the service is slower than the events come.",
-            reason="queue-full",
-            retryable=True,
-        )
-        report_failure(event, error, sender=type(self))
+    def _close_at_exit(self) -> None:
+        assert self._delivery is not None
+        self.close(self._delivery.exit_timeout)
 
-    def _flush_at_exit(self) -> None:
-        if not self.flush(EXIT_TIMEOUT):
-            logger.error("%d events were still waiting at the end of the process.", self._queue.unfinished_tasks)
+
+def _divide(event: Event, workers: int) -> Iterator[tuple[int, Event]]:
+    """The lanes of an event, with its channels of each: on each channel one worker alone keeps the order."""
+    lanes: dict[int, list[str]] = {}
+    for channel in event.channels:
+        lanes.setdefault(hash(channel) % workers, []).append(channel)
+    for lane, channels in lanes.items():
+        yield lane, event if len(lanes) == 1 else replace(event, channels=tuple(channels))
+
+
+def _explain_ending(job: Job) -> DeliveryFailed:
+    last = f" The last attempt: {job.error}" if job.error else ""
+    return DeliveryFailed(
+        f"The process ended before the service was known to have it (PUSHERABLE_EXIT_TIMEOUT).{last}",
+        reason="exit",
+        retryable=True,
+    )
+
+
+_instances: Final["weakref.WeakSet[ThreadedBackend]"] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for backend in list(_instances):
+        backend._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _flush_on_sigterm() -> None:
+    """Where nobody else minds SIGTERM, let it end the process only after a flush: by itself it skips ``atexit``."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for backend in list(_instances):
+        if backend._delivery is not None:
+            backend._close_at_exit()
+    # As it would have ended without us.
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

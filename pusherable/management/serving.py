@@ -14,7 +14,6 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 from django.utils.module_loading import import_string
 
-from pusherable.client import make_tls_context
 from pusherable.conf import Service, settings
 from pusherable.management.features import read_features, read_limits
 from pusherable.management.visitors import VisitorSignals, has_receivers
@@ -32,6 +31,7 @@ from pusherable.server.metrics import Audience, Metrics, monitoring_routes
 from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
 from pusherable.server.viewers import Feed
+from pusherable.transport import make_tls_context
 
 logger = logging.getLogger("django.server")
 

@@ -4,48 +4,89 @@ import json
 from typing import Any
 
 from django import template
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.middleware.csrf import get_token
 from django.template import Context, TemplateSyntaxError
+from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from pusherable import pusherjs
+from pusherable.channels import ChannelKind, Privacy, kind_of
 from pusherable.conf import SettingsError, settings
 from pusherable.events import validate_event_name
 from pusherable.exceptions import InvalidChannel, InvalidEvent
 from pusherable.failures import log_quietly
+from pusherable.mixins import PusherMixin
 from pusherable.publishing import channel_of, request_origin
 
 register = template.Library()
 
 
 @register.inclusion_tag("pusherable/script.html", takes_context=True)
-def pusherable_script(context: Context) -> dict[str, Any]:
-    """Load the scripts, once in a page. Without a usable service the page still works, and the log says why."""
+def pusherable_script(context: Context, *, encrypted: bool | None = None) -> dict[str, Any]:
+    """Load the scripts, once in a page. Without a usable service the page still works, and the log says why.
+
+    ``encrypted`` loads the larger build of pusher-js, which can read encrypted channels; by default it is loaded
+    where the setting ``PUSHERABLE_PRIVATE_CHANNELS`` makes channels encrypted.
+    """
     return {
         "config": json.dumps(_browser_config()),
         "nonce": _nonce(context),
         "origin": _origin(context),
-        "pusherjs": pusherjs.PLAIN,
+        "pusherjs": pusherjs.ENCRYPTED if _is_encrypted(encrypted) else pusherjs.PLAIN,
     }
 
 
 @register.inclusion_tag("pusherable/subscribe.html", takes_context=True)
-def pusherable_subscribe(context: Context, event: str, target: Any, *, label: str = "") -> dict[str, Any]:
+def pusherable_subscribe(
+    context: Context, event: str, target: Any, *, label: str = "", private: Privacy | None = None
+) -> dict[str, Any]:
     """Let the page hear of ``event`` on an object, on a model or on a channel given by its name.
 
-    ``label`` is what notifications say the event is about; by default the model's name. Raises
-    ``TemplateSyntaxError`` for what can be no event or no channel.
+    A queryset stands for its model. ``label`` is what notifications say the event is about; by default the model's
+    name. ``private`` is that of the page's view, or else the setting's. Raises ``TemplateSyntaxError`` for what can
+    be no event or no channel, and under ``DEBUG`` for a private channel that no address authorizes.
     """
+    target = _model_of_list(target)
     try:
-        return {
-            "event": validate_event_name(event),
-            "channel": channel_of(target),
-            "label": label or _model_label(target),
-            "origin": _origin(context),
-        }
+        event = validate_event_name(event)
+        channel = channel_of(target, private=_privacy(context, private))
     except (InvalidChannel, InvalidEvent) as error:
         raise TemplateSyntaxError(f"{{% pusherable_subscribe %}}: {error}{_hint(error, event, target)}") from error
+    return {
+        "event": event,
+        "label": label or _model_label(target),
+        "origin": _origin(context),
+        **_subscription(context, target, channel),
+    }
+
+
+@register.inclusion_tag("pusherable/presence.html", takes_context=True)
+def pusherable_presence(context: Context, target: Any, *, label: str = "", limit: int = 10) -> dict[str, Any]:
+    """Show who has a page of this object open, of those who are logged in; nobody else is shown anything.
+
+    ``target`` is an object, or the name of a presence channel. ``label`` is the name of the list, ``limit`` how many
+    members it shows before they fold (0: all). Raises what ``pusherable_subscribe`` raises.
+    """
+    try:
+        channel = channel_of(target, kind=ChannelKind.PRESENCE)
+        if not kind_of(channel).is_presence:
+            raise InvalidChannel(
+                f"{channel!r} is no presence channel: its name begins with presence-.", channel=channel
+            )
+    except InvalidChannel as error:
+        raise TemplateSyntaxError(f"{{% pusherable_presence %}}: {error}{_hint(error, '', target)}") from error
+    user = getattr(_request(context), "user", None)
+    if user is not None and not user.is_authenticated:
+        return {"channel": ""}
+    return {
+        "label": label or gettext("Here now"),
+        "limit": limit,
+        "nonce": _nonce(context),
+        **_subscription(context, target, channel),
+    }
 
 
 @register.inclusion_tag("pusherable/notifications.html", takes_context=True)
@@ -60,10 +101,83 @@ def pusherable_notifications(context: Context, *, seconds: float = 8, limit: int
 
 def _browser_config() -> dict[str, Any] | None:
     try:
-        return settings.browser
+        options = settings.browser
     except SettingsError as error:
         log_quietly(f"Pages cannot listen for events: {error}", cause="page without a service")
         return None
+    url = _auth_url()
+    return options | {"auth": {"url": url, "signIn": True, "csrf": settings.csrf}} if url else options
+
+
+def _is_encrypted(encrypted: bool | None) -> bool:
+    if encrypted is not None:
+        return encrypted
+    try:
+        return settings.private_channels.is_encrypted
+    except SettingsError:
+        # A system check tells; the page has its own error from the subscription.
+        return False
+
+
+def _subscription(context: Context, target: Any, channel: str) -> dict[str, str]:
+    """The channel, and what it takes to be let in."""
+    if not kind_of(channel).needs_authorization:
+        return {"channel": channel, "page": "", "token": ""}
+    if not _auth_url():
+        _miss_address(channel)
+    return {"channel": channel, "page": _page_of(context, target), "token": _csrf_token(context)}
+
+
+def _auth_url() -> str:
+    try:
+        return reverse("pusherable:auth")
+    except NoReverseMatch:
+        return ""
+
+
+def _miss_address(channel: str) -> None:
+    message = (
+        f"Nobody can be let into {channel!r}: the project has no address that authorizes channels. "
+        'Add path("pusher/", include("pusherable.urls")) to urls.py.'
+    )
+    if settings.debug:
+        raise TemplateSyntaxError(message)
+    log_quietly(message, cause="private channel without an address")
+
+
+def _page_of(context: Context, target: Any) -> str:
+    """The page whose view says who may listen: this one if it shows the object, or else the object's own."""
+    if not isinstance(target, Model):
+        return ""
+    request = _request(context)
+    view = context.get("view")
+    if request is not None and isinstance(view, PusherMixin) and getattr(view, "object", None) == target:
+        return request.get_full_path()
+    try:
+        return str(target.get_absolute_url())  # type: ignore[attr-defined]
+    except (AttributeError, NoReverseMatch):
+        return ""
+
+
+def _csrf_token(context: Context) -> str:
+    """Have the cookie set that the script reads; where scripts cannot read it, the token itself, once in a page."""
+    request = _request(context)
+    if request is None:
+        return ""
+    token = get_token(request)
+    if settings.csrf["cookie"] or getattr(request, "_pusherable_csrf_told", False):
+        return ""
+    request._pusherable_csrf_told = True  # type: ignore[attr-defined]
+    return token
+
+
+def _privacy(context: Context, private: Privacy | None) -> Privacy | None:
+    view = context.get("view")
+    return view.pusher_private if private is None and isinstance(view, PusherMixin) else private
+
+
+def _model_of_list(target: Any) -> Any:
+    return target.model if isinstance(target, QuerySet) else target
 
 
 def _request(context: Context) -> HttpRequest | None:

@@ -7,12 +7,15 @@ from pusherable.backends import BaseBackend, get_backend
 from pusherable.backends.console import ConsoleBackend
 from pusherable.backends.dummy import DummyBackend
 from pusherable.backends.inline import InlineBackend
-from pusherable.backends.locmem import LocmemBackend, outbox
+from pusherable.backends.locmem import LocmemBackend, disconnected, outbox
+from pusherable.backends.tasks import TasksBackend
 from pusherable.backends.threaded import ThreadedBackend
 from pusherable.conf import SettingsError
 from pusherable.events import Event
+from pusherable.exceptions import DeliveryFailed
 
 EVENT = Event(("post_1", "post"), "view", '{"a":1}')
+OTHER = Event(("post_2",), "view", "{}")
 
 
 class OwnBackend(BaseBackend):
@@ -24,6 +27,7 @@ class TestGetBackend:
         ("value", "backend_class"),
         [
             ("threaded", ThreadedBackend),
+            ("tasks", TasksBackend),
             ("inline", InlineBackend),
             ("console", ConsoleBackend),
             ("locmem", LocmemBackend),
@@ -43,7 +47,7 @@ class TestGetBackend:
             get_backend()
         assert str(refusal.value) == (
             "PUSHERABLE_BACKEND = 'thraeded' cannot be imported (thraeded doesn't look like a module path). It is "
-            "a dotted path, or one of threaded, inline, console, locmem, dummy."
+            "a dotted path, or one of threaded, tasks, inline, console, locmem, dummy."
         )
 
     @pytest.mark.parametrize("path", ["builtins.dict", "pusherable.client.deliver"])
@@ -72,6 +76,31 @@ class TestBaseBackend:
         with pytest.raises(NotImplementedError, match="OwnBackend has to define deliver"):
             OwnBackend().deliver(EVENT)
 
+    def test_many_are_delivered_one_by_one(self):
+        backend = LocmemBackend()
+        outbox.clear()
+        backend.deliver_many([EVENT, OTHER])
+        assert outbox == [EVENT, OTHER]
+        outbox.clear()
+
+    def test_user_is_disconnected_at_once(self, monkeypatch):
+        asked = []
+        monkeypatch.setattr(backends, "disconnect_user", asked.append)
+        OwnBackend().disconnect("7")
+        assert asked == ["7"]
+
+    @pytest.mark.parametrize(
+        "error",
+        [DeliveryFailed("It is gone.", reason="unreachable"), SettingsError("It is gone.", setting="PUSHER_KEY")],
+    )
+    def test_user_who_cannot_be_disconnected_is_in_the_log(self, monkeypatch, caplog, error):
+        def fail(user_id):
+            raise error
+
+        monkeypatch.setattr(backends, "disconnect_user", fail)
+        OwnBackend().disconnect("7")
+        assert caplog.messages == ["The user '7' could not be disconnected: It is gone."]
+
     def test_nothing_waits(self):
         assert OwnBackend().flush(0)
 
@@ -81,6 +110,10 @@ class TestConsoleBackend:
         ConsoleBackend().deliver(EVENT)
         assert capsys.readouterr().out == '[pusherable] view on post_1, post: {"a":1}\n'
 
+    def test_user_who_is_disconnected_is_another(self, capsys):
+        ConsoleBackend().disconnect("7")
+        assert capsys.readouterr().out == "[pusherable] disconnect the user 7\n"
+
 
 class TestLocmemBackend:
     def test_event_ends_in_the_outbox(self):
@@ -89,7 +122,16 @@ class TestLocmemBackend:
         assert outbox == [EVENT]
         outbox.clear()
 
+    def test_user_ends_in_a_list_too(self):
+        disconnected.clear()
+        LocmemBackend().disconnect("7")
+        assert disconnected == ["7"]
+        disconnected.clear()
+
 
 class TestDummyBackend:
     def test_event_is_forgotten(self):
         assert DummyBackend().deliver(EVENT) is None
+
+    def test_user_stays(self):
+        assert DummyBackend().disconnect("7") is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -92,18 +92,53 @@ def page(context: BrowserContext, complaints: Complaints) -> Page:
     return complaints.watch(context.new_page())
 
 
+@dataclass
+class Posted:
+    """A request that a page has sent."""
+
+    path: str
+    form: dict[str, str]
+    headers: dict[str, str]
+
+
+#: Status and body of an answer, and headers of its own.
+Answer = tuple[int, Any] | tuple[int, Any, dict[str, str]]
+
+
+def let_in(posted: Posted) -> Answer:
+    """The answer of an address that lets everybody into everything, as one user."""
+    names = [name for key, name in posted.form.items() if key.startswith("channel_name")]
+    return 200, {"channels": {name: {"status": 200, "data": sign(name)} for name in names}, "user": USER}
+
+
+def sign(name: str) -> dict[str, str]:
+    signed = {"auth": f"test-key:signature-of-{name}"}
+    return signed | {"channel_data": json.dumps({"user_id": "1"})} if name.startswith("presence-") else signed
+
+
+USER = {"auth": "test-key:signature", "user_data": json.dumps({"id": "1"})}
+
+
 class Site:
-    """Serves ``pages`` by their path, with a policy that allows the site itself and ``connect`` alone."""
+    """Serves ``pages`` by their path, with a policy that allows the site itself and ``connect`` alone.
+
+    What is posted is noted in ``posted`` and answered by ``reply``.
+    """
 
     def __init__(self, connect: str) -> None:
         self.pages: dict[str, str] = {}
         self.missing: set[str] = set()
-        self.policy = f"default-src 'self'; connect-src {connect}"
+        self.policy = f"default-src 'self'; connect-src 'self' {connect}"
+        self.posted: list[Posted] = []
+        self.reply: Callable[[Posted], Answer] = let_in
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.answer(self)
+
+            def do_POST(self) -> None:
+                site.receive(self)
 
             def log_message(self, format: str, *arguments: Any) -> None:
                 pass
@@ -126,6 +161,19 @@ class Site:
         handler.send_header("Content-Security-Policy", self.policy)
         handler.end_headers()
         handler.wfile.write(body)
+
+    def receive(self, handler: BaseHTTPRequestHandler) -> None:
+        body = handler.rfile.read(int(handler.headers["Content-Length"])).decode()
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        posted = Posted(handler.path, dict(parse_qsl(body)), headers)
+        status, content, *more = self.reply(posted)
+        self.posted.append(posted)
+        encoded = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(encoded)), **(more[0] if more else {})}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(encoded)
 
     def _find(self, path: str) -> tuple[str, bytes] | None:
         if path in self.pages:
@@ -152,6 +200,8 @@ class ScriptedPushServer:
         self.refused: set[str] = set()
         #: A code to close every new connection with.
         self.closing_code: int | None = None
+        #: The members of every presence channel.
+        self.members: dict[str, dict[str, Any]] = {}
         self._connections: set[ServerConnection] = set()
         self._changed = threading.Condition()
         self._server: Server = serve(self._serve, "127.0.0.1", 0)
@@ -163,15 +213,28 @@ class ScriptedPushServer:
         self.send({"event": event, "channel": channel, "data": json.dumps(data)})
 
     def confirm(self, channel: str) -> None:
-        self.send({"event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}"})
+        is_presence = channel.startswith("presence-")
+        presence = {"ids": list(self.members), "hash": self.members, "count": len(self.members)}
+        data = json.dumps({"presence": presence} if is_presence else {})
+        self.send({"event": "pusher_internal:subscription_succeeded", "channel": channel, "data": data})
+
+    def join(self, channel: str, user_id: str, name: str) -> None:
+        self.members[user_id] = {"name": name}
+        data = json.dumps({"user_id": user_id, "user_info": self.members[user_id]})
+        self.send({"event": "pusher_internal:member_added", "channel": channel, "data": data})
+
+    def leave(self, channel: str, user_id: str) -> None:
+        del self.members[user_id]
+        data = json.dumps({"user_id": user_id})
+        self.send({"event": "pusher_internal:member_removed", "channel": channel, "data": data})
 
     def send(self, frame: dict[str, Any]) -> None:
         for connection in list(self._connections):
             connection.send(json.dumps(frame))
 
-    def drop_connections(self) -> None:
+    def drop_connections(self, code: int = 1001) -> None:
         for connection in list(self._connections):
-            connection.close(1001)
+            connection.close(code)
 
     def wait_for(self, condition: Callable[["ScriptedPushServer"], bool]) -> None:
         with self._changed:
@@ -207,6 +270,9 @@ class ScriptedPushServer:
             self.send({"event": "pusher:subscription_error", "channel": channel, "data": error})
         elif command == "pusher:subscribe" and channel not in self.silent:
             self.confirm(channel)
+        elif command == "pusher:signin":
+            data = json.dumps({"user_data": frame["data"]["user_data"]})
+            self.send({"event": "pusher:signin_success", "data": data})
         with self._changed:
             self.frames.append((command.removeprefix("pusher:"), channel))
             self._changed.notify_all()
@@ -222,6 +288,7 @@ def push_server() -> Iterator[ScriptedPushServer]:
 @pytest.fixture
 def site(push_server: ScriptedPushServer, settings: Any) -> Iterator[Site]:
     settings.PUSHER_PORT = push_server.port
+    settings.ROOT_URLCONF = "tests.templatetags.urls"
     site = Site(connect=f"ws://127.0.0.1:{push_server.port}")
     yield site
     site.close()
@@ -241,10 +308,11 @@ def open_page(site: Site, page: Page) -> Callable[..., Opened]:
 
     def open_page(body: str, *, path: str = "/", script: str = "", **variables: Any) -> Opened:
         request = RequestFactory().get(path)
+        options = variables.pop("options", "")
         source = (
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Test</title>'
             '<meta name="viewport" content="width=device-width"><link rel="icon" href="/static/icon.css">'
-            '{% load pusherable_tags %}{% pusherable_script %}<script src="/page.js"></script></head>'
+            f'{{% load pusherable_tags %}}{{% pusherable_script {options} %}}<script src="/page.js"></script></head>'
             f"<body>{body}</body></html>"
         )
         site.pages["/page.js"] = f"window.heard = [];\n{script}"

@@ -208,7 +208,7 @@ class TestList:
         watching = ada.open("/")
         watching.evaluate(
             "document.querySelector('main').insertAdjacentHTML('beforeend',"
-            " '<i id=added><pusherable-subscribe event=view channel=post_5></pusherable-subscribe></i>')"
+            " '<i id=added><pusherable-subscribe event=view channel=private-post_5></pusherable-subscribe></i>')"
         )
         ada.listen()
 

@@ -1,17 +1,27 @@
 import dataclasses
+import html
+import json
+import re
+import uuid
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest
+from django.middleware.csrf import _does_token_match
 from django.template import Context, RequestContext, Template, TemplateSyntaxError
 from django.test import RequestFactory
+from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
+from django.views.generic import DetailView
 
 from pusherable import pusherjs
+from pusherable.mixins import PusherDetailMixin
 from pusherable.publishing import request_origin
 from pusherable.templatetags.pusherable_tags import pusherable_subscribe
 from tests.factories import DocumentFactory, PostFactory, UserFactory
-from tests.testapp.models import FeaturedPost, Post
+from tests.testapp.models import Document, FeaturedPost, Post
+
+DOCUMENT = uuid.UUID(int=1)
 
 CONFIG = (
     "{&quot;key&quot;: &quot;test-key&quot;, &quot;cluster&quot;: &quot;mt1&quot;, "
@@ -155,6 +165,8 @@ class TestPusherableSubscribe:
             "channel": "post",
             "label": "Post",
             "origin": "",
+            "page": "",
+            "token": "",
         }
 
     def test_with_a_channel_name_takes_it_as_it_is(self):
@@ -325,3 +337,267 @@ class TestWithoutWriting:
 
         with django_assert_num_queries(0):
             render("{% pusherable_script %}{% pusherable_subscribe 'view' post %}", post=post)
+
+
+AUTH = {"url": "/pusher/auth/", "signIn": True, "csrf": {"header": "X-Csrftoken", "cookie": "csrftoken"}}
+
+
+@pytest.fixture
+def with_urls(settings):
+    settings.ROOT_URLCONF = "tests.templatetags.urls"
+
+
+@pytest.fixture
+def private(settings, with_urls):
+    settings.PUSHERABLE_PRIVATE_CHANNELS = True
+
+
+def subscribe(target, request=None, view=None, **arguments):
+    context = Context({"view": view}) if request is None else RequestContext(request, {"view": view})
+    return pusherable_subscribe(context, "update", target, **arguments)
+
+
+class ShownView(PusherDetailMixin, DetailView):
+    """A view that shows ``shown``, if anything."""
+
+    def __init__(self, shown=None, private=None):
+        super().__init__()
+        self.pusher_private = private
+        if shown is not None:
+            self.object = shown
+
+
+class TestPusherableScriptOfPrivatePages:
+    @pytest.mark.usefixtures("with_urls")
+    def test_with_the_urls_tells_where_to_be_let_in(self):
+        config = re.search(r'data-config="([^"]+)"', render("{% pusherable_script %}"))[1]
+
+        assert json.loads(html.unescape(config))["auth"] == AUTH
+
+    @pytest.mark.parametrize("setting", ["CSRF_USE_SESSIONS", "CSRF_COOKIE_HTTPONLY"])
+    @pytest.mark.usefixtures("with_urls")
+    def test_where_scripts_cannot_read_the_cookie_names_none(self, settings, setting):
+        setattr(settings, setting, True)
+
+        config = re.search(r'data-config="([^"]+)"', render("{% pusherable_script %}"))[1]
+
+        assert json.loads(html.unescape(config))["auth"]["csrf"] == {"header": "X-Csrftoken", "cookie": ""}
+
+    @pytest.mark.parametrize(
+        ("setting", "argument", "name"),
+        [
+            (None, "", "pusher.min.js"),
+            (True, "", "pusher.min.js"),
+            ("encrypted", "", "pusher-with-encryption.min.js"),
+            (None, "encrypted=True", "pusher-with-encryption.min.js"),
+            ("encrypted", "encrypted=False", "pusher.min.js"),
+            ("nonsense", "", "pusher.min.js"),
+        ],
+    )
+    def test_takes_the_build_that_the_channels_need(self, settings, setting, argument, name):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = setting
+
+        assert f"/{name}" in render(f"{{% pusherable_script {argument} %}}")
+
+
+class TestPrivateSubscription:
+    @pytest.mark.parametrize(
+        ("setting", "of_view", "argument", "channel"),
+        [
+            (False, None, None, "post_1"),
+            (True, None, None, "private-post_1"),
+            ("encrypted", None, None, "private-encrypted-post_1"),
+            (True, False, None, "post_1"),
+            (False, True, None, "private-post_1"),
+            (True, "encrypted", None, "private-encrypted-post_1"),
+            (True, True, False, "post_1"),
+            (False, False, "encrypted", "private-encrypted-post_1"),
+        ],
+    )
+    @pytest.mark.usefixtures("with_urls")
+    def test_is_what_the_argument_or_else_the_view_or_else_the_setting_says(
+        self, settings, setting, of_view, argument, channel
+    ):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = setting
+
+        assert subscribe(Post(pk=1), view=ShownView(private=of_view), private=argument)["channel"] == channel
+
+    @pytest.mark.usefixtures("private")
+    def test_renders_its_page(self, request_with_origin):
+        context = RequestContext(request_with_origin, {"object": Post(pk=1)})
+
+        assert render("{% pusherable_subscribe 'update' object %}", context) == (
+            '<pusherable-subscribe event="update" channel="private-post_1" page="/posts/1/" origin="request-id-1" '
+            'label="Post" hidden></pusherable-subscribe>\n'
+        )
+
+    @pytest.mark.usefixtures("private")
+    def test_of_a_queryset_is_that_of_its_model(self):
+        assert subscribe(Post.objects.none()) == {
+            "event": "update",
+            "channel": "private-post",
+            "label": "Post",
+            "origin": "",
+            "page": "",
+            "token": "",
+        }
+
+    @pytest.mark.usefixtures("private")
+    def test_of_the_object_that_the_page_shows_comes_from_this_page(self):
+        request = RequestFactory().get("/drafts/1/?as=reader")
+
+        assert subscribe(Post(pk=1), request, ShownView(Post(pk=1)))["page"] == "/drafts/1/?as=reader"
+
+    @pytest.mark.parametrize(
+        ("target", "page"),
+        [(Post(pk=2), "/posts/2/"), (Document(pk=DOCUMENT), ""), ("private-post_1", ""), (Post, "")],
+    )
+    @pytest.mark.usefixtures("private")
+    def test_of_anything_else_comes_from_the_objects_own_page(self, target, page):
+        request = RequestFactory().get("/posts/1/")
+
+        assert subscribe(target, request, ShownView(Post(pk=1)))["page"] == page
+
+    @pytest.mark.usefixtures("private")
+    def test_in_a_view_of_another_kind_comes_from_the_objects_own_page(self):
+        request = RequestFactory().get("/drafts/1/")
+
+        assert subscribe(Post(pk=1), request, DetailView())["page"] == "/posts/1/"
+
+    @pytest.mark.usefixtures("private")
+    def test_whose_own_page_is_nowhere_comes_from_none(self, monkeypatch):
+        monkeypatch.setattr(Post, "get_absolute_url", lambda self: reverse("nowhere"))
+
+        assert subscribe(Post(pk=1))["page"] == ""
+
+    @pytest.mark.usefixtures("private")
+    def test_has_the_cookie_of_the_token_set(self):
+        request = RequestFactory().get("/")
+
+        assert subscribe(Post(pk=1), request)["token"] == ""
+        assert request.META["CSRF_COOKIE_NEEDS_UPDATE"]
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_that_is_public_has_none_set(self):
+        request = RequestFactory().get("/")
+
+        subscribe(Post(pk=1), request)
+
+        assert "CSRF_COOKIE" not in request.META
+
+    @pytest.mark.usefixtures("private")
+    def test_whose_cookie_is_hidden_from_scripts_tells_the_token_once_in_a_page(self, settings):
+        settings.CSRF_COOKIE_HTTPONLY = True
+        request = RequestFactory().get("/")
+        source = "{% pusherable_subscribe 'view' post %}{% pusherable_subscribe 'update' post %}"
+
+        lines = render(source, RequestContext(request, {"post": Post(pk=1)})).splitlines()
+
+        token = re.fullmatch('<meta name="pusherable-csrf" content="([A-Za-z0-9]{64})">', lines[0])[1]
+        assert _does_token_match(token, request.META["CSRF_COOKIE"])
+        assert [line[:21] for line in lines[1:]] == ["<pusherable-subscribe"] * 2
+
+    def test_without_an_address_says_what_to_add_under_debug(self, settings):
+        settings.DEBUG = settings.PUSHERABLE_PRIVATE_CHANNELS = True
+
+        with pytest.raises(TemplateSyntaxError) as caught:
+            subscribe(Post(pk=1))
+
+        assert str(caught.value) == (
+            "Nobody can be let into 'private-post_1': the project has no address that authorizes channels. "
+            'Add path("pusher/", include("pusherable.urls")) to urls.py.'
+        )
+
+    def test_without_an_address_logs_it_once_on_a_live_site(self, settings, caplog):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+
+        assert subscribe(Post(pk=1))["channel"] == subscribe(Post(pk=1))["channel"] == "private-post_1"
+        assert [record.getMessage() for record in caplog.records] == [
+            "Nobody can be let into 'private-post_1': the project has no address that authorizes channels. "
+            'Add path("pusher/", include("pusherable.urls")) to urls.py.'
+        ]
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_of_a_kind_that_there_is_not_says_so(self):
+        with pytest.raises(TemplateSyntaxError, match="{% pusherable_subscribe %}: A channel is private, or not"):
+            subscribe(Post(pk=1), private="secret")
+
+
+class TestPusherablePresence:
+    @pytest.fixture
+    def member(self):
+        request = RequestFactory().get("/posts/1/")
+        request.user = User(username="ada")
+        return request
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_renders_an_empty_named_list_with_its_sentences(self, member):
+        context = RequestContext(member, {"post": Post(pk=1)})
+
+        assert render("{% pusherable_presence post %}", context) == (
+            '<link rel="stylesheet" href="/static/pusherable/pusherable.css">\n'
+            '<pusherable-presence channel="presence-post_1" page="/posts/1/" role="group" aria-label="Here now"\n'
+            '  data-limit="10"\n'
+            '  data-quiet="2"\n'
+            '  data-count-one="{count} person here"\n'
+            '  data-count-other="{count} people here"\n'
+            '  data-more-one="and {count} more"\n'
+            '  data-more-other="and {count} more"\n'
+            '  data-fewer="Show fewer"\n'
+            '  data-joined-one="{names} has come."\n'
+            '  data-joined-other="{names} have come."\n'
+            '  data-left-one="{names} has left."\n'
+            '  data-left-other="{names} have left."\n'
+            '  data-many-other="{count} people"\n'
+            '  data-someone="Someone">\n'
+            '  <p data-part="count"></p>\n'
+            '  <ul role="list" data-part="members"></ul>\n'
+            '  <button type="button" data-part="more" aria-expanded="false" hidden></button>\n'
+            '  <p data-part="announcement" role="status"></p>\n'
+            '  <template><li><span data-part="initial" aria-hidden="true"></span><span data-part="name"></span> '
+            '<span data-part="you" hidden>(you)</span></li></template>\n'
+            "</pusherable-presence>\n"
+        )
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_takes_a_label_a_limit_a_nonce_and_a_channel_by_its_name(self):
+        source = '{% pusherable_presence "presence-room" label=label limit=0 %}'
+        html = render(source, csp_nonce="abc==", label="<Staff>")
+
+        assert 'nonce="abc==">\n<pusherable-presence channel="presence-room" role="group" aria-label="&lt;' in html
+        assert 'data-limit="0"' in html
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_to_a_visitor_who_can_be_no_member_shows_nothing(self, member):
+        member.user = AnonymousUser()
+
+        assert render("{% pusherable_presence post %}", RequestContext(member, {"post": Post(pk=1)})).strip() == ""
+
+    @pytest.mark.usefixtures("with_urls")
+    def test_is_the_same_whatever_the_other_channels_are(self, settings, member):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "encrypted"
+
+        html = render("{% pusherable_presence post %}", RequestContext(member, {"post": Post(pk=1)}))
+
+        assert 'channel="presence-post_1"' in html
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            (
+                "{% pusherable_presence 'room' %}",
+                "{% pusherable_presence %}: 'room' is no presence channel: its name begins with presence-.",
+            ),
+            (
+                "{% pusherable_presence misspelt %}",
+                "{% pusherable_presence %}: '' is no channel name: only letters, digits and _ - = @ , . ; are "
+                "allowed, and at least one of them. Is the variable's name right? Where there may be no object, "
+                "put the tag inside {% if object.pk %}.",
+            ),
+        ],
+    )
+    def test_with_what_has_no_members_says_what_to_mend(self, source, message):
+        with pytest.raises(TemplateSyntaxError) as caught:
+            render(source)
+
+        assert str(caught.value) == message

@@ -6,6 +6,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.files.storage import FileSystemStorage
 from django.db import models
 
+from pusherable import publishes
+
 
 class StorageWithoutURLs(FileSystemStorage):
     def url(self, name):
@@ -80,3 +82,49 @@ class Elsewhere(models.Model):
     """Kept in the second database by whoever says ``using``."""
 
     name = models.CharField(max_length=50)
+
+
+@publishes("created", "updated", "deleted", exclude="secret")
+class Article(models.Model):
+    """Publishes by itself."""
+
+    title = models.CharField(max_length=50)
+    secret = models.CharField(max_length=50, blank=True)
+    tags = models.ManyToManyField(Tag, blank=True, related_name="articles")
+    readers = models.ManyToManyField("auth.User", through="Reader", related_name="articles")
+
+
+class Reader(models.Model):
+    article = models.ForeignKey(Article, models.CASCADE)
+    user = models.ForeignKey("auth.User", models.CASCADE)
+
+
+class ShortArticle(Article):
+    class Meta:
+        proxy = True
+
+
+class Interview(Article):
+    """A child that has not asked for anything."""
+
+    guest = models.CharField(max_length=50)
+
+
+@publishes("created", "deleted", channels=lambda comment, event: [f"comments_{comment.article_id}"])
+class Comment(models.Model):
+    article = models.ForeignKey(Article, models.CASCADE)
+    text = models.CharField(max_length=50)
+
+
+@publishes("updated", private=True)
+class Stamped(models.Model):
+    stamp = models.IntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class Notice(Stamped):
+    """Publishes, since the model that it is made of does."""
+
+    text = models.CharField(max_length=50)

@@ -69,6 +69,7 @@ function tagsOf(post) {
 
 function showPost(place, post) {
   setText(part(place, "title"), post.title);
+  if (post.is_draft === false) part(place, "draft")?.remove();
   if (post.tags) setText(part(place, "tags"), tagsOf(post));
   if (post.colour) part(place, "cover").className = `cover cover-${post.colour}`;
 }
@@ -96,7 +97,7 @@ function isInView(element) {
 
 // Lists
 
-function addStory(board, { object, user, pk }) {
+function addStory(board, { object, user, pk }, channel) {
   const stories = part(board, "stories");
   if (stories.querySelector(`[data-post="${CSS.escape(pk)}"]`)) return;
   const story = part(board, "new-story").content.firstElementChild.cloneNode(true);
@@ -106,7 +107,7 @@ function addStory(board, { object, user, pk }) {
   part(story, "author").textContent = nameOf(user);
   part(story, "excerpt").textContent = paragraphsOf(object.body ?? "")[0] ?? "";
   showPost(story, object);
-  story.prepend(...["update", "updated", "deleted"].map((event) => subscription(event, `post_${pk}`)));
+  story.prepend(...["update", "updated", "deleted"].map((event) => subscription(event, `${channel}_${pk}`)));
   stories.prepend(story);
   flash(story);
   announce(`${nameOf(user)} has published “${object.title}”.`);
@@ -261,7 +262,7 @@ for (const name of new Set(Object.values(REACTIONS).flatMap(Object.keys))) {
     const place = event.target.closest("[data-role]");
     const react = REACTIONS[place?.dataset.role]?.[name];
     if (!react) return;
-    const shownIn = react(place, event.detail.data);
+    const shownIn = react(place, event.detail.data, event.detail.channel);
     // What the page shows by itself needs no notification beside it, unless that part is scrolled away.
     if (!shownIn || isInView(shownIn)) event.preventDefault();
   });
