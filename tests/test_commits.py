@@ -35,7 +35,7 @@ class JoiningBackend(RecordingBackend):
     def deliver_many(self, events):
         super().deliver_many(events)
         for event in events:
-            Tag.objects.create(label=event.data)
+            Tag.objects.create(label=event.data[:50])
 
 
 class BreakingBackend(JoiningBackend):
