@@ -8,12 +8,13 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db.models import Model
 
-from pusherable.backends import get_backend_class
+from pusherable.backends import get_backend, get_backend_class
 from pusherable.channels import ChannelKind
 from pusherable.conf import SettingsError, settings
 from pusherable.exceptions import InvalidChannel
 from pusherable.inspecting import FoundView, find_private_tags, find_views, has_auth_view
 from pusherable.management.features import read_features, read_limits
+from pusherable.publishers import published_models
 from pusherable.publishing import model_name_of
 from pusherable.transport import make_tls_context
 
@@ -52,8 +53,8 @@ def check_webhook_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
 
 @register("pusherable")
 def check_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """``pusherable.E030``: what ``runpushserver`` is told of its app and its limits is malformed."""
-    return _complaint(lambda: (read_features(), read_limits()), "pusherable.E030")
+    """``pusherable.E040``: what ``runpushserver`` is told of its app and its limits is malformed."""
+    return _complaint(lambda: (read_features(), read_limits()), "pusherable.E040")
 
 
 @register("pusherable")
@@ -94,6 +95,31 @@ def check_webhook_max_age(app_configs: Sequence[AppConfig] | None, **kwargs: Any
 def check_disconnect_users(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E022``: ``PUSHERABLE_DISCONNECT_USERS`` is neither true nor false."""
     return _complaint(lambda: settings.disconnect_users, "pusherable.E022")
+
+
+@register("pusherable")
+def check_publishers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``pusherable.E030``: a model publishes a field that it does not have."""
+    return [
+        Error(f"@publishes of {model._meta.label}: {error}", obj=model, id="pusherable.E030")
+        for model, publisher in published_models()
+        for error in publisher.errors_of(model)
+    ]
+
+
+@register("pusherable")
+def check_tasks(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``pusherable.W030``: the queue of the ``tasks`` backend runs tasks at once, in the page."""
+    if _complaint(get_backend_class, "") or not getattr(get_backend(), "delivers_at_once", False):
+        return []
+    return [
+        Warning(
+            "PUSHERABLE_BACKEND hands events to tasks, but these run at once: every page waits for the service.",
+            hint='Set TASKS to a queue with a worker, such as {"default": {"BACKEND": '
+            '"django_tasks_db.DatabaseBackend"}}.',
+            id="pusherable.W030",
+        )
+    ]
 
 
 @register("pusherable")

@@ -12,6 +12,7 @@ from pusherable.bulk import BATCH_SIZE
 from pusherable.channels import Privacy
 from pusherable.claims import Attribution, current_claim
 from pusherable.commits import is_waiting, send
+from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
 from pusherable.publishing import channel_of, compose, identity_of
 from pusherable.serialization import FieldNames, published_names, serialize_many
@@ -37,6 +38,14 @@ class Publisher:
     def names_of(self, model: type[Model]) -> frozenset[str]:
         """The names of the fields that it publishes."""
         return published_names(model, include=self.include, exclude=self.exclude)
+
+    def errors_of(self, model: type[Model]) -> list[UnknownField]:
+        """What is wrong with the names of fields."""
+        try:
+            self.names_of(model)
+        except UnknownField as error:
+            return [error]
+        return []
 
     def channels_of(self, instance: Model, event: str) -> str | Iterable[str]:
         if self.channels is not None:

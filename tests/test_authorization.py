@@ -27,6 +27,9 @@ from tests.testapp.models import Document, Page, Post, Reading, Seat, Tag
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
+# What is there before any test, when Django has just been set up.
+DISCOVERED = tuple(authorization._entries)
+
 KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 
@@ -145,6 +148,10 @@ class TestAuthorize:
     def test_pattern_of_channels_without_a_signature_is_an_error(self, pattern):
         with pytest.raises(ImproperlyConfigured, match=r"is about channels that need no signature: begin it with"):
             authorize(pattern)
+
+    def test_module_of_an_app_is_found_by_itself(self, rules):
+        rules += DISCOVERED
+        assert "auth" in authorizer().sign_channel("private-testapp-greeting")
 
     def test_function_stays_what_it_is(self):
         def may(request, channel):

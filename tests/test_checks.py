@@ -1,10 +1,12 @@
 import pytest
-from django.core.checks import Error, Warning, run_checks
+from django.core.checks import WARNING, Error, Warning, run_checks
 from django.core.exceptions import PermissionDenied
 from django.urls import include, path
 from django.views.generic import DetailView
 
+from pusherable import publishers
 from pusherable.mixins import PusherDetailMixin, PusherUpdateMixin
+from pusherable.publishers import Publisher
 from tests.testapp.models import Document, FeaturedPost, Post, Reading
 
 
@@ -52,13 +54,13 @@ class TestChecks:
             (
                 "PUSHERABLE_SUBSCRIPTION_COUNTS",
                 "x",
-                "pusherable.E030",
+                "pusherable.E040",
                 "PUSHERABLE_SUBSCRIPTION_COUNTS = 'x' is neither True nor False.",
             ),
             (
                 "PUSHERABLE_SERVER_LIMITS",
                 {"connections": 0},
-                "pusherable.E030",
+                "pusherable.E040",
                 "PUSHERABLE_SERVER_LIMITS['connections'] is 0; it is a whole number above zero.",
             ),
             (
@@ -254,3 +256,24 @@ class TestUrls:
         assert complaints() == [warning]
         site(PostDetail.as_view())
         assert complaints() == []
+
+
+class TestPublishers:
+    def test_field_that_is_none_is_an_error(self, monkeypatch):
+        monkeypatch.setitem(publishers._publishers, Document, Publisher(("updated",), "title", None, None, None))
+        assert complaints() == [
+            Error(
+                "@publishes of testapp.Document: 'title' is no field of testapp.Document. Mend "
+                "pusher_include_model_fields or pusher_exclude_model_fields; the fields are: id, name.",
+                obj=Document,
+                id="pusherable.E030",
+            )
+        ]
+
+
+class TestTasks:
+    def test_tasks_that_run_in_the_page_are_warned_of(self, settings):
+        settings.PUSHERABLE_BACKEND = "tasks"
+        [warning] = complaints()
+        assert (warning.id, warning.level) == ("pusherable.W030", WARNING)
+        assert warning.msg.endswith("these run at once: every page waits for the service.")

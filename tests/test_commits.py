@@ -1,13 +1,18 @@
+import contextlib
 import gc
+import itertools
 
 import pytest
 from django.db import DatabaseError, connection, connections, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pusherable.backends import BaseBackend
 from pusherable.commits import hand_over, is_waiting, send
 from pusherable.events import Event
 from pusherable.signals import publish_failed
 from pusherable.suppression import suppress
+from pusherable.thinning import latest
 from tests.events import about, message
 from tests.factories import TagFactory
 from tests.testapp.models import Tag
@@ -35,7 +40,7 @@ class JoiningBackend(RecordingBackend):
     def deliver_many(self, events):
         super().deliver_many(events)
         for event in events:
-            Tag.objects.create(label=event.data)
+            Tag.objects.create(label=event.data[:50])
 
 
 class BreakingBackend(JoiningBackend):
@@ -178,6 +183,48 @@ class TestSend:
             send((message(),))
             gc.collect()
             assert len(vars(connections["default"])["_pusherable_batch"]._hooks) == 1
+
+
+# What happens inside a transaction, in order: an event, or a block of its own that is kept or taken back.
+happenings = st.recursive(
+    st.lists(st.sampled_from("ab"), max_size=3),
+    lambda blocks: st.lists(st.sampled_from("ab") | st.tuples(st.booleans(), blocks), max_size=4),
+    max_leaves=8,
+)
+
+
+class Undone(Exception):
+    """Takes a block back."""
+
+
+@pytest.mark.django_db(transaction=True)
+class TestAnyTransaction:
+    def perform(self, block, counter):
+        """Publish as ``block`` says; return the events that survive it."""
+        survivors = []
+        for each in block:
+            if isinstance(each, str):
+                event = about(each, data=str(next(counter)))
+                send((event,))
+                survivors.append(event)
+                continue
+            is_kept, inner = each
+            with contextlib.suppress(Undone), transaction.atomic():
+                left = self.perform(inner, counter)
+                if not is_kept:
+                    raise Undone
+                survivors += left
+        return survivors
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(block=happenings)
+    def test_the_last_of_what_survived_is_sent_in_its_order(self, calls, block):
+        calls.clear()
+        with transaction.atomic():
+            survivors = self.perform(block, itertools.count())
+            assert calls == []
+        assert [event for call in calls for event in call] == list(latest(survivors))
+        assert len(calls) <= 1
 
 
 @pytest.mark.django_db

@@ -14,7 +14,8 @@ from pusherable.publishers import published_models, publishes, tellers_of
 from pusherable.publishing import publish, request_origin, trigger
 from pusherable.suppression import suppress
 from tests.factories import TagFactory, UserFactory
-from tests.testapp.models import Article, Comment, Interview, Notice, ShortArticle, Stamped
+from tests.test_commits import JoiningBackend
+from tests.testapp.models import Article, Comment, Interview, Notice, ShortArticle, Stamped, Tag
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,6 +94,12 @@ class TestSaves:
 
         async_to_sync(work)()
         assert [event.name for event in pusherable_outbox] == ["created"]
+
+    def test_event_that_nobody_has_asked_for_is_not_told(self, article, pusherable_outbox):
+        comment = Comment.objects.create(article=article, text="first")
+        pusherable_outbox.clear()
+        comment.save()
+        assert pusherable_outbox == []
 
     def test_proxy_is_the_object_itself(self, pusherable_outbox):
         made = ShortArticle.objects.create(title="Short")
@@ -203,6 +210,19 @@ class TestRelations:
             ("created", []),
             ("updated", [tag.pk]),
         ]
+
+    def test_relation_of_a_child_alone_is_no_change_of_its_parent(self, pusherable_outbox):
+        with isolate_apps("tests.testapp"):
+
+            class Series(Article):
+                sources = models.ManyToManyField("testapp.Tag", related_name="series")
+
+                class Meta:
+                    app_label = "testapp"
+
+        options = {"action": "post_add", "reverse": False, "model": Series, "pk_set": {1}, "using": "default"}
+        models.signals.m2m_changed.send(Series.sources.through, instance=Series(pk=1), **options)
+        assert pusherable_outbox == []
 
     def test_relation_that_is_not_published_is_no_change(self, pusherable_outbox):
         with isolate_apps("tests.testapp"):
@@ -343,6 +363,34 @@ class TestInsideOfAView:
     def test_anonymous_visitor_has_no_name(self, send, article, pusherable_outbox):
         send(Update, {"title": "New"}, user=AnonymousUser(), pk=article.pk)
         assert [event.payload["user"] for event in pusherable_outbox] == [""]
+
+
+class TestInsideOfAViewWithAQueueInTheDatabase:
+    @pytest.fixture(autouse=True)
+    def queue(self, settings):
+        settings.PUSHERABLE_BACKEND = "tests.test_commits.JoiningBackend"
+        JoiningBackend.calls.clear()
+
+    @pytest.mark.parametrize("send", [post, atomically])
+    def test_view_has_the_say(self, send):
+        with suppress():
+            article = Article.objects.create(title="Old")
+        send(Update, {"title": "New"}, pk=article.pk)
+        [[event]] = JoiningBackend.calls
+        assert (event.name, event.payload["user"], "secret" in event.payload["object"]) == ("updated", "ada", True)
+        assert Tag.objects.get().label == event.data[:50]
+
+    @pytest.mark.parametrize("send", [post, atomically])
+    def test_view_that_says_nothing_leaves_it_to_the_model(self, send):
+        class Silent(Update):
+            def should_publish(self, event):
+                return False
+
+        with suppress():
+            article = Article.objects.create(title="Old")
+        send(Silent, {"title": "New"}, pk=article.pk)
+        [[event]] = JoiningBackend.calls
+        assert (event.name, "secret" in event.payload["object"]) == ("updated", False)
 
 
 class TestInsideOfAnAsyncView:

@@ -94,17 +94,25 @@ class TasksBackend(BaseBackend):
             # A queue is anybody's code.
             report_disconnect_failure(user_id, error)
 
+    @property
+    def delivers_at_once(self) -> bool:
+        """Whether the queue is none, but runs each task where it is enqueued, as Django does without ``TASKS``."""
+        return type(self._queue).__name__ == "ImmediateBackend"
+
     def joins_transaction(self, using: str) -> bool:
         """True for the queues of ``django-tasks-db`` in that very database.
 
         Override it for a queue of another kind that takes part in transactions.
         """
-        queue = type(_tasks.task_backends[self.backend_alias])
-        for base in queue.__mro__:
+        for base in type(self._queue).__mro__:
             if base.__module__.startswith(_QUEUES_IN_THE_DATABASE):
                 app = apps.get_containing_app_config(base.__module__)
                 return app is not None and using in {router.db_for_write(model) for model in app.get_models()}
         return False
+
+    @property
+    def _queue(self) -> Any:
+        return _tasks.task_backends[self.backend_alias]
 
 
 def _enqueue(task: Any, events: Sequence[Event]) -> None:

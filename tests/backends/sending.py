@@ -66,6 +66,12 @@ def preload() -> None:
     publish("master", "preloaded")
 
 
+def publish_once() -> None:
+    """What a child of multiprocessing does."""
+    set_up()
+    publish("child", "spawned")
+
+
 def main() -> None:
     count, pause = int(sys.argv[1]), float(sys.argv[2])
     ahead = float(os.environ.get("CHAOS_CLOCK", "0"))

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.answering import service
-from tests.server.processes import ROOT, running_server
+from tests.server.processes import ROOT, ServerProcess, running_server
 
 __all__ = ["service"]
 
@@ -216,6 +217,41 @@ class TestSenderThatIsStopped:
         assert set(notes.published) == notes.failed.keys()
         assert "exit" in notes.failed.values()
 
+    def test_spawned_child_delivers_before_it_ends(self, environment, notes, service):
+        script = (
+            "import multiprocessing; from tests.backends.sending import publish_once; "
+            "child = multiprocessing.get_context('spawn').Process(target=publish_once); child.start(); child.join()"
+        )
+        env = environment(PUSHER_PORT=service.port)
+        subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=env, check=True, timeout=PATIENCE)
+        assert (notes.published, heard_by(service)) == (["spawned"], [("child", "spawned")])
+
+    def test_autoreload_delivers_before_it_starts_again(self, environment, notes, service):
+        service.silent.clear()
+        env = environment(
+            PUSHER_PORT=service.port,
+            PUSHER_TIMEOUT=0.3,
+            PUSHERABLE_EXIT_TIMEOUT=20,
+            ROOT_URLCONF="chaos_urls",
+            DEBUG=True,
+        )
+        urls, port = write_urls(notes), free_port()
+        command = [sys.executable, "-m", "django", "runserver", f"127.0.0.1:{port}"]
+        site = ServerProcess(command, env=env, cwd=ROOT, start_new_session=True)
+        try:
+            site.wait_for("Starting development server")
+            assert visit(f"http://127.0.0.1:{port}/?name=before")
+            wait_until(lambda: service.requests)
+            urls.write_text(urls.read_text() + "# Changed\n")
+            site.wait_for("changed, reloading")
+            service.silent.set()
+            wait_until(lambda: service.taken)
+            assert [name for _, name in heard_by(service)] == ["before"]
+        finally:
+            # The reloader and its child.
+            os.killpg(site.pid, signal.SIGKILL)
+            site.wait()
+
 
 class TestGunicorn:
     def test_forked_threaded_and_recycled_workers_account_for_all(self, environment, notes, service):
@@ -226,9 +262,7 @@ class TestGunicorn:
             PUSHERABLE_EXIT_TIMEOUT=10,
             ROOT_URLCONF="chaos_urls",
         )
-        (notes.path.parent / "chaos_urls.py").write_text(
-            "from django.urls import path\nfrom tests.backends.sending import bell\nurlpatterns = [path('', bell)]\n"
-        )
+        write_urls(notes)
         arguments = ["--preload", "--workers=2", "--threads=4", "--max-requests=10", "--bind=127.0.0.1:0"]
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *arguments, "tests.backends.sending:application"],
@@ -264,6 +298,21 @@ class TestGunicorn:
         assert sorted(notes.published) == sorted(["preloaded", *(f"visit{n}" for n in range(60))])
         assert_accounted_for(notes, heard_by(service))
         assert notes.failed == {}
+
+
+def write_urls(notes):
+    """A project's URLs, with a page that publishes."""
+    urls = notes.path.parent / "chaos_urls.py"
+    urls.write_text(
+        "from django.urls import path\nfrom tests.backends.sending import bell\nurlpatterns = [path('', bell)]\n"
+    )
+    return urls
+
+
+def free_port():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        return holder.getsockname()[1]
 
 
 def visit(url):
