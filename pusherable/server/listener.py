@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from pusherable.server.asgi import with_abort
 from pusherable.server.certificates import Certificate
 from pusherable.server.facts import Refused
 from pusherable.server.hub import Hub
@@ -52,6 +53,7 @@ class HttpListener(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app = with_abort(self.app, transport.abort)
         self._stuck_after: object = None
         self._await_request()
 
