@@ -133,7 +133,7 @@ setup(
     },
     install_requires=["Django>=5.2", "pusher>=3.3.3"],
     extras_require={
-        "server": ["starlette>=0.46", "uvicorn>=0.34", "websockets>=15.0"],
+        "server": ["httptools>=0.6.3", "starlette>=0.46", "uvicorn>=0.34", "websockets>=15.0"],
         "metrics": ["prometheus_client>=0.20"],
         "redis": ["redis>=5.0"],
     },

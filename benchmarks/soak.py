@@ -49,11 +49,20 @@ CHANNELS = (
     *(f"private-cache-post_{number}" for number in range(2)),
 )
 #: Whose objects are counted: ours, and those of others that live as long as a connection does.
-COUNTED = ("pusherable.", "uvicorn.protocols.", "websockets.server", "h11.", "asyncio.selector_events", "starlette.")
+COUNTED = (
+    "pusherable.",
+    "uvicorn.protocols.",
+    "websockets.server",
+    "httptools.",
+    "asyncio.selector_events",
+    "starlette.",
+)
 #: What cache channels remember is meant to stay for half an hour.
 REMEMBERED = ("pusherable.server.caches.",)
 #: Seconds after the last visitor in which timers end and connections close.
 _SETTLING = 20.0
+#: How often memory is looked at in between: a leak grows with every stage, what only settles does not.
+STAGES = 6
 #: What is shown even where it is nowhere to be found.
 _ALWAYS = ("pusherable.server.connections.Connection", "pusherable.server.listener.WebSocketListener")
 _NONSENSE = (b"{", b"[" * 5000, b"null", b'{"event":1}', b'{"event":"pusher:subscribe","data":{}}', b"\xff\xfe", b"")
@@ -374,12 +383,18 @@ def main() -> int:
         crowd = {"visitors": options.visitors}
         asyncio.run(visit(server.port, seconds=warming, seed=f"{options.seed}-warm", **crowd))
         warm = server.await_empty(start)
-        done = asyncio.run(visit(server.port, seconds=options.seconds - warming, seed=options.seed, **crowd))
+        done: Counter[str] = Counter()
+        course = []
+        for stage in range(STAGES):
+            seconds = (options.seconds - warming) / STAGES
+            done += asyncio.run(visit(server.port, seconds=seconds, seed=f"{options.seed}-{stage}", **crowd))
+            course.append(server.take_census().memory // 1024)
         end = server.await_empty(start)
     finally:
         server.stop()
     print(", ".join(f"{name}: {count}" for name, count in sorted(done.items())) + "\n")
     print_censuses(start, warm, end)
+    print(f"Memory in KiB after each of {STAGES} stages: {', '.join(map(str, course))}")
     leaks = find_leaks(start, warm, end, tolerance=options.tolerance * 1024)
     print("\n".join(leaks) or "Nothing has stayed behind.")
     return 1 if leaks else 0

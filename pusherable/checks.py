@@ -8,6 +8,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from pusherable.backends import get_backend_class
 from pusherable.conf import SettingsError, settings
+from pusherable.management.features import read_features, read_limits
 
 
 @register("pusherable")
@@ -40,6 +41,12 @@ def check_json_encoder(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
 def check_webhook_url(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E005``: ``PUSHERABLE_WEBHOOK_URL`` is malformed."""
     return _complaint(lambda: settings.webhook_url, "pusherable.E005")
+
+
+@register("pusherable")
+def check_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``pusherable.E006``: what ``runpushserver`` is told of its app and its limits is malformed."""
+    return _complaint(lambda: (read_features(), read_limits()), "pusherable.E006")
 
 
 def _complaint(read: Callable[[], object], id: str) -> list[CheckMessage]:

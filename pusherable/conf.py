@@ -170,6 +170,32 @@ class PusherableSettings:
         return url
 
     @property
+    def subscription_counts(self) -> bool:
+        """``PUSHERABLE_SUBSCRIPTION_COUNTS``: whether ``runpushserver`` tells subscribers how many they are."""
+        return _boolean("PUSHERABLE_SUBSCRIPTION_COUNTS") is True
+
+    @property
+    def client_events(self) -> bool:
+        """``PUSHERABLE_CLIENT_EVENTS``: whether ``runpushserver`` takes events of clients; by default it does."""
+        return _boolean("PUSHERABLE_CLIENT_EVENTS") is not False
+
+    @property
+    def authorization_timeout(self) -> float | None:
+        """``PUSHERABLE_AUTHORIZATION_TIMEOUT``: seconds for a client of ``runpushserver`` to show a signature."""
+        return _seconds("PUSHERABLE_AUTHORIZATION_TIMEOUT", limit=3_600)
+
+    @property
+    def server_limits(self) -> dict[str, Any]:
+        """``PUSHERABLE_SERVER_LIMITS``: where ``runpushserver`` says no, by the names of its limits."""
+        value = getattr(django_settings, "PUSHERABLE_SERVER_LIMITS", None) or {}
+        if not isinstance(value, Mapping):
+            raise SettingsError(
+                f"PUSHERABLE_SERVER_LIMITS is {value!r}; it is a dict, such as {{'connections': 100}}.",
+                setting="PUSHERABLE_SERVER_LIMITS",
+            )
+        return dict(value)
+
+    @property
     def debug(self) -> bool:
         """The project's ``DEBUG``."""
         return bool(django_settings.DEBUG)
@@ -412,16 +438,19 @@ def _boolean(name: str) -> bool | None:
 
 
 def _timeout() -> float:
-    value = getattr(django_settings, "PUSHER_TIMEOUT", None)
+    return _seconds("PUSHER_TIMEOUT", limit=600) or 5.0
+
+
+def _seconds(name: str, *, limit: int) -> float | None:
+    value = getattr(django_settings, name, None)
     if value is None or value == "":
-        return 5.0
+        return None
     try:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = 0.0
-    if not 0 < seconds <= 600:
+    if not 0 < seconds <= limit:
         raise SettingsError(
-            f"PUSHER_TIMEOUT = {value!r} is no time to wait: it is a number of seconds, up to 600.",
-            setting="PUSHER_TIMEOUT",
+            f"{name} = {value!r} is no time to wait: it is a number of seconds, up to {limit}.", setting=name
         )
     return seconds

@@ -11,7 +11,7 @@ from pusherable.channels import ChannelKind, kind_of
 def sign(secret: str, message: str | bytes) -> str:
     """The hexadecimal HMAC-SHA256 of ``message``, 64 characters."""
     raw = message.encode(errors="surrogatepass") if isinstance(message, str) else message
-    return hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), raw, "sha256").hex()
 
 
 def verify(secret: str, message: str | bytes, signature: str) -> bool:

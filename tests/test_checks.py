@@ -43,6 +43,18 @@ class TestChecks:
                 "pusherable.E005",
                 "PUSHERABLE_WEBHOOK_URL is no address to send to; its form is https://host:port/path, without a user.",
             ),
+            (
+                "PUSHERABLE_SUBSCRIPTION_COUNTS",
+                "x",
+                "pusherable.E006",
+                "PUSHERABLE_SUBSCRIPTION_COUNTS = 'x' is neither True nor False.",
+            ),
+            (
+                "PUSHERABLE_SERVER_LIMITS",
+                {"connections": 0},
+                "pusherable.E006",
+                "PUSHERABLE_SERVER_LIMITS['connections'] is 0; it is a whole number above zero.",
+            ),
         ],
     )
     def test_bad_setting_has_one(self, settings, name, value, id, message):

@@ -436,6 +436,58 @@ class TestWebhookUrl:
         )
 
 
+class TestSwitches:
+    @pytest.mark.parametrize(
+        ("name", "attribute", "default"),
+        [
+            ("PUSHERABLE_SUBSCRIPTION_COUNTS", "subscription_counts", False),
+            ("PUSHERABLE_CLIENT_EVENTS", "client_events", True),
+        ],
+    )
+    def test_on_or_off(self, settings, name, attribute, default):
+        assert getattr(pusherable_settings, attribute) is default
+        for value, expected in [(True, True), ("no", False), ("", default), (None, default)]:
+            setattr(settings, name, value)
+            assert getattr(pusherable_settings, attribute) is expected
+        setattr(settings, name, "perhaps")
+        with pytest.raises(SettingsError) as refusal:
+            getattr(pusherable_settings, attribute)
+        assert (refusal.value.setting, str(refusal.value)) == (name, f"{name} = 'perhaps' is neither True nor False.")
+
+
+class TestAuthorizationTimeout:
+    @pytest.mark.parametrize(("value", "expected"), [(None, None), ("", None), (10, 10.0), ("2.5", 2.5)])
+    def test_seconds_or_none(self, settings, value, expected):
+        settings.PUSHERABLE_AUTHORIZATION_TIMEOUT = value
+        assert pusherable_settings.authorization_timeout == expected
+
+    @pytest.mark.parametrize("value", [0, -1, "soon", float("nan"), 3_601])
+    def test_anything_else_is_an_error(self, settings, value):
+        settings.PUSHERABLE_AUTHORIZATION_TIMEOUT = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.authorization_timeout
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_AUTHORIZATION_TIMEOUT",
+            f"PUSHERABLE_AUTHORIZATION_TIMEOUT = {value!r} is no time to wait: it is a number of seconds, up to 3600.",
+        )
+
+
+class TestServerLimits:
+    @pytest.mark.parametrize(("value", "expected"), [(None, {}), ({}, {}), ({"connections": 5}, {"connections": 5})])
+    def test_a_dict_or_nothing(self, settings, value, expected):
+        settings.PUSHERABLE_SERVER_LIMITS = value
+        assert pusherable_settings.server_limits == expected
+
+    def test_anything_else_is_an_error(self, settings):
+        settings.PUSHERABLE_SERVER_LIMITS = 100
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.server_limits
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_SERVER_LIMITS",
+            "PUSHERABLE_SERVER_LIMITS is 100; it is a dict, such as {'connections': 100}.",
+        )
+
+
 class TestProject:
     def test_what_the_server_asks_of_it(self, settings):
         settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]

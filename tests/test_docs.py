@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -10,6 +11,7 @@ from pusherable.backends import _SHORT_NAMES
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
 from pusherable.management.commands.runpushserver import Command
+from pusherable.server.config import Limits
 from tests.rst import DOCS, ROOT, code_blocks
 
 PACKAGE = ROOT / "pusherable"
@@ -44,12 +46,17 @@ def public_members(view_mixin):
     return {name for name in vars(view_mixin) if not name.startswith("_")} - django_own
 
 
-def statements_cited():
-    pattern = re.compile(r"\b[A-G]\.\d+(?:\.\d+)?\b")
-    files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
-    return {
-        found for path in files if path.name != "test_docs.py" for found in pattern.findall(path.read_text("utf-8"))
-    }
+def statements_in(text):
+    """The numbers of statements in a text; ``A.3.20`` is A.20 by its part of the section, ``A.2 to A.4`` are three."""
+    found = {f"{section}.{number}" for section, number in re.findall(r"\b([A-G])\.(?:\d+\.)?(\d+)\b", text)}
+    for section, first, last in re.findall(r"\b([A-G])\.(\d+) to \1\.(\d+)\b", text):
+        found |= {f"{section}.{number}" for number in range(int(first), int(last))}
+    return found
+
+
+def statements_cited(*folders):
+    files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "test_docs.py"]
+    return set().union(*(statements_in(path.read_text("utf-8")) for path in files))
 
 
 class TestSettingsPage:
@@ -65,6 +72,13 @@ class TestSettingsPage:
         page = read("settings.rst")
         assert f"``{conf.LOCAL_SERVER_DEFAULT}``" in page
         assert f"Default: ``{conf.settings.json_encoder.__module__}.{conf.settings.json_encoder.__name__}``" in page
+
+    def test_every_limit_of_the_server_is_told_with_its_default(self):
+        rows = dict(re.findall(r"^``([a-z_]+)``  +([0-9,]+|open files)  ", read("settings.rst"), re.MULTILINE))
+        defaults = {
+            name: "open files" if value is None else f"{value:,.0f}" for name, value in asdict(Limits()).items()
+        }
+        assert rows == defaults
 
     def test_every_system_check_is_named(self):
         ids = {text for text in strings_in(source_of("checks.py")) if re.fullmatch(r"pusherable\.[EW]\d+", text)}
@@ -147,13 +161,13 @@ class TestDesignPage:
 
 class TestProtocolPage:
     def test_every_statement_that_is_cited_is_told(self):
-        page = read("protocol.rst")
-        told = set(re.findall(r"\b[A-G]\.\d+\b", page))
-        for section, first, last in re.findall(r"^.*\b([A-G])\.(\d+) to \1\.(\d+)$", page, re.MULTILINE):
-            told |= {f"{section}.{number}" for number in range(int(first), int(last))}
-        # Some cite the part of a section too: A.3.20 is A.20.
-        cited = {re.sub(r"^([A-G])\.\d+\.(\d+)$", r"\1.\2", found) for found in statements_cited()}
-        assert sorted(cited - told) == []
+        assert sorted(statements_cited(PACKAGE, ROOT / "tests") - statements_in(read("protocol.rst"))) == []
+
+    def test_every_statement_about_the_server_is_told_and_tested(self):
+        # The rest is about clients, and about other servers.
+        told = {found for found in statements_in(read("protocol.rst")) if found[0] in "ABC"}
+        assert len(told) == 57 + 23 + 9
+        assert sorted(told - statements_cited(ROOT / "tests")) == []
 
 
 class TestPages:

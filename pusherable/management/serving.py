@@ -1,11 +1,12 @@
 """Where the project and the server meet: settings become a ``ServerConfig``, Django the rest of its pages."""
 
+import asyncio
 import logging
 import socket
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,13 +17,14 @@ from django.utils.module_loading import import_string
 
 from pusherable.client import make_tls_context
 from pusherable.conf import Service, settings
+from pusherable.management.features import read_features, read_limits
 from pusherable.management.handovers import Handover
 from pusherable.management.visitors import VisitorSignals, has_receivers
 from pusherable.server.addresses import Address
 from pusherable.server.api import create_api
 from pusherable.server.asgi import ApiFirst, Application, CountedRequests, LoggedRequests, answer_without_prefix
 from pusherable.server.certificates import Certificate
-from pusherable.server.config import App, ServerConfig
+from pusherable.server.config import App, Limits, ServerConfig
 from pusherable.server.console import Console
 from pusherable.server.facts import Observer
 from pusherable.server.hooks import Webhooks, make_sender
@@ -36,8 +38,11 @@ from pusherable.server.viewers import Feed
 
 logger = logging.getLogger("django.server")
 
-# Seconds in which a stop sends what still waits, to each of the two that may have something.
+# Seconds in which a stop sends what still waits: to Django's receivers, and to the URL of the webhooks.
 _PATIENCE: Final = 0.4
+_WEBHOOK_PATIENCE: Final = 0.8
+# For modules, databases, the HTTP API, and those who are just told that there is no room.
+_FILES_OF_OURS: Final = 100
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -51,6 +56,8 @@ class Choices:
     console_key: str | None = None
     #: From the last process under the same supervisor, and for the next one.
     handover: Handover | None = None
+    #: How many files may be open, if there is a limit to it.
+    open_files: int | None = None
 
 
 class ProjectServer:
@@ -65,7 +72,7 @@ class ProjectServer:
         observers: Iterable[Observer] = (),
         pages: Application | None = None,
     ) -> None:
-        app = App(id=service.app_id, key=service.key, secret=service.secret)
+        app = App(id=service.app_id, key=service.key, secret=service.secret, **read_features())
         self._address = address
         self._choices = choices
         self._webhooks = self._make_webhooks(app)
@@ -74,7 +81,12 @@ class ProjectServer:
         feed, metrics, traffic = Feed(app), Metrics(), Traffic()
         workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
         config = ServerConfig(
-            apps=(app,), host=address.host, port=address.port, path=choices.path, origins=read_origins()
+            apps=(app,),
+            host=address.host,
+            port=address.port,
+            path=choices.path,
+            origins=read_origins(),
+            limits=_fit(read_limits(), choices.open_files),
         )
         hub = Hub(
             config,
@@ -90,16 +102,18 @@ class ProjectServer:
         self._console = Console(hub, feed, key=choices.console_key)
         api = create_api(hub)
         answer_without_prefix(api, choices.path)
+        signed = list(api.routes)
         api.add_middleware(CountedRequests, count=metrics.count_request)
         api.router.routes += [*self._streams.routes(), *self._console.routes()]
         api.router.routes += monitoring_routes(metrics, hub, traffic, webhooks=self._webhooks, audience=audience)
         self._server = PushServer(
             hub,
-            api if pages is None else ApiFirst(api, pages),
+            api if pages is None else ApiFirst(api, pages, signed=signed),
             traffic=traffic,
             openings=openings,
             certificate=choices.certificate,
             on_stop=self._close_streams,
+            on_departure=self._tell_departures if self._webhooks else None,
         )
         #: What answers HTTP.
         self.app = self._server.config.app
@@ -143,6 +157,11 @@ class ProjectServer:
         if self._choices.handover is not None:
             self._choices.handover.write(self._histories.dump())
 
+    async def _tell_departures(self) -> None:
+        """Send the last webhooks while the project's pages still answer: one of them may be who they are for."""
+        assert self._webhooks is not None
+        await asyncio.to_thread(self._webhooks.stop, timeout=_WEBHOOK_PATIENCE)
+
     def _make_webhooks(self, app: App) -> Webhooks | None:
         url = settings.webhook_url
         if not url:
@@ -155,6 +174,13 @@ class ProjectServer:
         is_here = certificate is not None and is_same_place(parts.hostname or "", parts.port or 443, self._address)
         tls = make_tls_context(trusting=str(certificate.cert) if certificate and is_here else "")
         return Webhooks(app, make_sender(url, tls=tls))
+
+
+def _fit(limits: Limits, open_files: int | None) -> Limits:
+    """Stop short of the last file: who finds no room is told so, and a listener without files says nothing."""
+    if open_files is None or limits.capacity is not None:
+        return limits
+    return replace(limits, capacity=open_files - min(_FILES_OF_OURS, open_files // 4))
 
 
 def read_origins() -> Origins:
@@ -191,8 +217,10 @@ def explain_mismatch(service: Service, address: Address, choices: Choices) -> st
     """What to tell a developer whose settings lead elsewhere than to this server; nothing if they do not."""
     here, has_tls = address.reachable, choices.certificate is not None
     wanted: dict[str, object] = {}
-    if not is_same_place(service.host, service.port, address) or service.ssl != has_tls:
-        wanted |= {"PUSHER_HOST": here.host, "PUSHER_PORT": here.port, "PUSHER_SSL": has_tls}
+    if not is_same_place(service.host, service.port, address):
+        wanted |= {"PUSHER_HOST": here.host, "PUSHER_PORT": here.port}
+    if service.ssl != has_tls:
+        wanted |= {"PUSHER_SSL": has_tls}
     if settings.browser.get("wsPath", "") != choices.path:
         wanted |= {"PUSHER_PUBLIC_PATH": choices.path}
     if not wanted:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,9 +12,13 @@ from starlette.routing import Route
 
 from pusherable.channels import kind_of
 from pusherable.server.config import App
+from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
 from pusherable.server.publications import Publication, check_channel, read_info, read_object, read_publication
 from pusherable.server.verification import SIGNED_BY, ApiError, Verifier
+
+# Made once: it is the answer to most requests.
+_DONE: Final = JSONResponse({})
 
 
 class Api:
@@ -45,7 +49,7 @@ class Api:
         publication = read_publication(read_object(body), self._limits)
         self._publish(app, publication)
         if publication.info is None:
-            return JSONResponse({})
+            return _DONE
         channels = {name: self._describe(app, name, publication.info) for name in publication.channels}
         return JSONResponse({"channels": channels})
 
@@ -54,8 +58,10 @@ class Api:
         app, body = await self._verify(request)
         batch = read_object(body).get("batch")
         limit = self._limits.events_per_batch
-        if not isinstance(batch, list) or not 1 <= len(batch) <= limit:
-            raise ApiError(400, f"Expected batch parameter to be an array of 1 to {limit} events")
+        if not isinstance(batch, list) or not batch:
+            raise ApiError(400, "Expected batch parameter to be an array of events that is not empty")
+        if len(batch) > limit:
+            raise ApiError(400, f"Batch too large ({len(batch)} > {limit})")
         publications = [read_publication(item, self._limits, is_in_batch=True) for item in batch]
         for publication in publications:
             self._publish(app, publication)
@@ -135,17 +141,18 @@ class Api:
 
 def create_api(hub: Hub, *, clock: Callable[[], float] = time.time) -> Starlette:
     """The HTTP API as an ASGI app; whatever it does not know is a 404 in plain text."""
+
+    async def explain(request: Request, exception: Exception) -> Response:
+        assert isinstance(exception, ApiError)
+        hub.tell(Rejected(f"{request.method} {request.url.path}", exception.status, str(exception)))
+        return PlainTextResponse(f"{exception}\n", status_code=exception.status)
+
     api = Starlette(
         routes=Api(hub, clock=clock).routes(),
-        exception_handlers={ApiError: _explain, HTTPException: _not_found},
+        exception_handlers={ApiError: explain, HTTPException: _not_found},
     )
     api.router.redirect_slashes = False
     return api
-
-
-async def _explain(request: Request, exception: Exception) -> Response:
-    assert isinstance(exception, ApiError)
-    return PlainTextResponse(f"{exception}\n", status_code=exception.status)
 
 
 async def _not_found(request: Request, exception: Exception) -> Response:

@@ -1,10 +1,10 @@
 """ASGI apps around ASGI apps: which of two answers a request, and a line of log for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Application = ASGIApp
@@ -33,15 +33,23 @@ def with_abort(app: Application, abort: Callable[[], None]) -> Application:
 
 
 class ApiFirst:
-    """Lets ``api`` answer what it has a route for, and ``pages`` everything else."""
+    """Lets ``api`` answer what it has a route for, and ``pages`` everything else.
 
-    def __init__(self, api: Starlette, pages: Application) -> None:
+    What comes to one of the routes ``signed`` without any signature is for the pages too, which may have a
+    ``/users/`` or an ``/apps/`` of their own.
+    """
+
+    def __init__(self, api: Starlette, pages: Application, *, signed: Iterable[BaseRoute] = ()) -> None:
         self._api = api
         self._pages = pages
+        self._signed = tuple(signed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_ours = any(route.matches(scope)[0] is Match.FULL for route in self._api.routes)
-        await (self._api if is_ours else self._pages)(scope, receive, send)
+        await (self._api if self._is_ours(scope) else self._pages)(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        route = next((route for route in self._api.routes if route.matches(scope)[0] is Match.FULL), None)
+        return route is not None and (route not in self._signed or b"auth_key=" in scope["query_string"])
 
 
 class CountedRequests:

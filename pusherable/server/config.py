@@ -23,6 +23,8 @@ class App:
     has_client_events: bool = True
     #: Subscribers are told how many they are (protocol A.45).
     has_subscription_counts: bool = False
+    #: Seconds within which a client has to show a signature, if it has to at all (protocol A.52).
+    authorization_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,12 @@ class Limits:
     Sizes are in bytes, lengths in characters, times in seconds.
     """
 
-    #: Of one app at a time; ``None`` is no limit (protocol A.5).
-    connections: int | None = None
+    #: Of one app at a time (protocol A.5): as many as in the largest of the hosted service's published plans.
+    connections: int = 30_000
+    #: Of all apps together, where the system has room for no more; ``None`` is no limit.
+    capacity: int | None = None
+    #: Subscriptions of one connection. The hosted service names no number: this is against those who mean harm.
+    channels_per_connection: int = 5_000
     channel_length: int = MAX_LENGTH
     event_name_length: int = MAX_NAME_LENGTH
     event_data_size: int = MAX_DATA_SIZE
@@ -49,7 +55,7 @@ class Limits:
     #: Users whom one user may watch (protocol A.51).
     watchlist_length: int = 100
     #: How long a cache channel remembers an event (protocol A.44).
-    cache_ttl: float = 1_800
+    cache_ttl: float = 1_800.0
     #: Memory for what the cache channels of one app remember.
     cache_size: int = 67_108_864
     #: Of one event stream.

@@ -2,13 +2,13 @@
 
 import json
 import math
-from typing import Any
+from typing import Any, Final
 
 
 def decode(text: str) -> Any:
     """The values in ``text``; raises ``ValueError`` for whatever is not JSON, or is too large or deep to be read."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_read_float)
+        return _DECODER.decode(text)
     except RecursionError as too_deep:
         raise ValueError("The JSON is nested too deeply") from too_deep
 
@@ -16,7 +16,7 @@ def decode(text: str) -> Any:
 def encode(value: object) -> str:
     """The shortest JSON for what ``decode`` gave; raises ``ValueError`` where it is nested too deeply."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _ENCODER.encode(value)
     except RecursionError as too_deep:
         raise ValueError("The JSON is nested too deeply") from too_deep
 
@@ -31,3 +31,8 @@ def _read_float(text: str) -> float:
         # It would be written as Infinity, which no other client can read.
         raise ValueError("A number is too large")
     return number
+
+
+# Made once: `json` makes them anew for every call with options.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_read_float)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

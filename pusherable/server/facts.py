@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Connected:
+    """``protocol`` is the version that the client named, ``None`` if it named none (protocol A.3)."""
+
     app_id: str
     socket_id: str
+    protocol: str | None = "7"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,15 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A request to the HTTP API was answered by an error; ``request`` is its method and path."""
+
+    request: str
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Complained:
     """A client was told that something it sent is wrong; its connection goes on."""
 
@@ -149,6 +161,7 @@ Fact = (
     | CountChanged
     | SignedIn
     | Refused
+    | Rejected
     | Complained
 )
 

@@ -121,8 +121,10 @@ class HookQueue:
         return min(times, default=None)
 
     def flush(self) -> None:
-        """Let nothing wait for company any more; those who may still come back are not told of."""
+        """Let nothing wait any more, neither for company nor for somebody to come back."""
         self._settle(self._left_since)
+        for _, event in self._delayed.values():
+            self._add(event, self._left_since)
         self._delayed.clear()
         self._ready_since = float("-inf")
 
@@ -227,8 +229,13 @@ class Webhooks:
         self._thread.start()
 
     def stop(self, *, timeout: float = 1.0) -> None:
-        """Send what is due, once and without another try; wait for that no longer than ``timeout``."""
+        """Send all that is known, once and without another try; wait for that no longer than ``timeout``.
+
+        Whoever starts anew knows nobody, so that departures are told here or never. A second time does nothing.
+        """
         with self._changed:
+            if self._is_stopping:
+                return
             self._is_stopping = True
             self._queue.flush()
             self._changed.notify_all()

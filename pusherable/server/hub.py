@@ -4,6 +4,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from pusherable.channels import kind_of
@@ -31,6 +32,8 @@ class _Tenant:
     users: Users = field(default_factory=Users)
     connections: dict[str, Connection] = field(default_factory=dict)
     channels: dict[str, OccupiedChannel] = field(default_factory=dict)
+    #: Who has to show a signature still, and by when, the first one first (protocol A.52).
+    strangers: dict[Connection, float] = field(default_factory=dict)
 
 
 class Hub:
@@ -60,14 +63,20 @@ class Hub:
             for app in config.apps
         }
 
-    def connect(self, app: App, client: Client) -> Connection:
-        """Take in a client under a new socket id; raises ``Refusal`` where the app is full."""
-        connections, limit = self._tenants[app.id].connections, self.config.limits.connections
-        if limit is not None and len(connections) >= limit:
+    def connect(self, app: App, client: Client, *, protocol: str | None = "7") -> Connection:
+        """Take in a client under a new socket id; raises ``Refusal`` where the app or the server is full."""
+        tenant, limits = self._tenants[app.id], self.config.limits
+        connections = tenant.connections
+        if len(connections) >= limits.connections:
             raise Refusal("The app has reached its limit of connections", code=CloseCode.OVER_CONNECTIONS)
+        if limits.capacity is not None and self._count_all() >= limits.capacity:
+            # Unlike an app's quota this passes, so that pusher-js is to come back (protocol A.55).
+            raise Refusal("The server has no room for more connections", code=CloseCode.OVER_CAPACITY)
         connection = Connection(app, new_socket_id(connections), client)
         connections[connection.socket_id] = connection
-        self.tell(facts.Connected(app.id, connection.socket_id))
+        if app.authorization_timeout is not None:
+            tenant.strangers[connection] = self._clock() + app.authorization_timeout
+        self.tell(facts.Connected(app.id, connection.socket_id, protocol))
         return connection
 
     def disconnect(self, connection: Connection) -> None:
@@ -75,6 +84,7 @@ class Hub:
         tenant = self._tenants[connection.app.id]
         if tenant.connections.pop(connection.socket_id, None) is None:
             return
+        tenant.strangers.pop(connection, None)
         for channel in sorted(connection.channels):
             self._leave(connection, channel)
         tenant.users.sign_out(connection)
@@ -89,10 +99,12 @@ class Hub:
     def subscribe(self, connection: Connection, channel: str, member: Member | None = None) -> None:
         """Subscribe and say so; ``member`` is for presence channels, and only for these.
 
-        Raises ``Objection`` if it is subscribed already (protocol A.20), or if the channel is full (A.36).
+        Raises ``Objection`` if it is subscribed already (protocol A.20), if the channel is full (A.36), or if it
+        is subscribed to as many as it may be.
         """
         if channel in connection.channels:
             raise Objection(f"Existing subscription to channel {quote(channel)}")
+        self._check_subscriptions(connection, channel)
         tenant, app_id = self._tenants[connection.app.id], connection.app.id
         occupied = tenant.channels.get(channel)
         is_first = occupied is None
@@ -100,6 +112,8 @@ class Hub:
             occupied = OccupiedChannel(channel, Presence() if member else None)
         self._check_room(occupied, member)
         tenant.channels[channel] = occupied
+        if tenant.strangers and kind_of(channel).needs_authorization:
+            tenant.strangers.pop(connection, None)
         is_new_user = occupied.add(connection, member)
         if is_first:
             self.tell(facts.Occupied(app_id, channel))
@@ -139,6 +153,7 @@ class Hub:
     def sign_in(self, connection: Connection, user: User) -> None:
         """Take ``connection`` for the user's; tell it, and those who watch the user (protocol A.47, A.51)."""
         limit = self.config.limits.watchlist_length
+        self._tenants[connection.app.id].strangers.pop(connection, None)
         self._tenants[connection.app.id].users.sign_in(connection, user, watchlist=user.watchlist[:limit])
         self.tell(facts.SignedIn(connection.app.id, connection.socket_id, user.id))
         if len(user.watchlist) > limit:
@@ -184,6 +199,7 @@ class Hub:
             self._terminated.popitem(last=False)
         for tenant in self._tenants.values():
             tenant.cache.purge(now)
+            self._dismiss_strangers(tenant, now)
             for channel in tenant.counts.due(now):
                 self._tell_count(tenant, tenant.channels[channel])
 
@@ -221,6 +237,23 @@ class Hub:
         """Let the observers know."""
         for observe in self._observers:
             observe(fact)
+
+    def _count_all(self) -> int:
+        return sum(len(tenant.connections) for tenant in self._tenants.values())
+
+    def _dismiss_strangers(self, tenant: _Tenant, now: float) -> None:
+        """Send away who has shown no signature in time (protocol A.52)."""
+        refusal = Refusal("Connection not authorized within timeout", code=CloseCode.UNAUTHORIZED)
+        for connection, _ in list(takewhile(lambda stranger: stranger[1] <= now, tenant.strangers.items())):
+            del tenant.strangers[connection]
+            connection.client.dismiss(refusal)
+
+    def _check_subscriptions(self, connection: Connection, channel: str) -> None:
+        """Raise where a connection has as many subscriptions as it may have."""
+        limit = self.config.limits.channels_per_connection
+        if len(connection.channels) >= limit:
+            reason = f"This connection has {limit} subscriptions, which is the limit"
+            raise refuse_subscription(channel, reason, type="LimitReached", status=403, config=self.config)
 
     def _check_room(self, channel: OccupiedChannel, member: Member | None) -> None:
         """Raise where a presence channel has no room for one more user (protocol A.36)."""

@@ -1,6 +1,6 @@
 """What happens at the server, one line of text each, for people who watch it."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pusherable.server.facts import (
     Broadcast,
@@ -15,24 +15,28 @@ from pusherable.server.facts import (
     MemberRemoved,
     Occupied,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
     Unsubscribed,
     Vacated,
 )
 
+# Characters of what was sent, an event's data for one; the console shows all of that.
+_MAX_LENGTH: Final = 300
+
 Tone = Literal["wrong", "arrival", "departure", "event", "note"]
 
 
 def is_essential(fact: Fact) -> bool:
     """Whether somebody who wants few lines wants this one: something went wrong."""
-    return isinstance(fact, Refused | Complained)
+    return isinstance(fact, Refused | Rejected | Complained)
 
 
 def tone_of(fact: Fact) -> Tone:
     """How the line should look to somebody who looks at many."""
     match fact:
-        case Refused() | Complained():
+        case Refused() | Rejected() | Complained():
             return "wrong"
         case Connected() | Subscribed() | Occupied() | MemberAdded() | SignedIn():
             return "arrival"
@@ -54,6 +58,8 @@ def describe(fact: Fact) -> str:
 
 def _write(fact: Fact) -> str:
     match fact:
+        case Connected(_, socket_id, None):
+            return f"{socket_id} connected, naming no protocol: it is taken for 7"
         case Connected(_, socket_id):
             return f"{socket_id} connected"
         case Disconnected(_, socket_id):
@@ -67,20 +73,26 @@ def _write(fact: Fact) -> str:
         case Vacated(_, channel):
             return f"{channel} is vacated"
         case Broadcast(_, channel, event, data, receivers):
-            return f"{event} on {channel} to {receivers} {'client' if receivers == 1 else 'clients'}: {data}"
+            return f"{event} on {channel} to {receivers} {'client' if receivers == 1 else 'clients'}: {_cut(data)}"
         case MemberAdded(_, channel, user_id):
             return f"{user_id} came to {channel}"
         case MemberRemoved(_, channel, user_id):
             return f"{user_id} left {channel}"
         case ClientEvent(_, channel, event, data, socket_id):
-            return f"{socket_id} sent {event} on {channel}: {data}"
+            return f"{socket_id} sent {event} on {channel}: {_cut(data)}"
         case CacheMissed(_, channel):
-            return f"{channel} has no event to remember"
+            return f"{channel} remembers no event"
         case CountChanged(_, channel, count):
             return f"{channel} has {count} {'subscriber' if count == 1 else 'subscribers'}"
         case SignedIn(_, socket_id, user_id):
             return f"{socket_id} signed in as {user_id}"
         case Refused(code, reason, socket_id):
             return f"{socket_id or 'A client'} was sent away ({code:d}): {reason}"
+        case Rejected(request, status, reason):
+            return f"{_cut(request)} was answered by {status}: {_cut(reason)}"
         case _:
             return f"{fact.socket_id} was told: {fact.reason}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}… ({len(text):,} characters)"

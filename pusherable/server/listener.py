@@ -3,26 +3,26 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from pusherable.server.asgi import with_abort
 from pusherable.server.certificates import Certificate
 from pusherable.server.facts import Refused
+from pusherable.server.http_listener import HttpListener
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message, error, quote
 from pusherable.server.openings import Opening, Openings
+from pusherable.server.outbox import Outbox
 from pusherable.server.protocol import CloseCode, Refusal
 from pusherable.server.sessions import Session
 
@@ -41,48 +41,26 @@ class Traffic:
     received: int = 0
 
 
-class HttpListener(H11Protocol):
-    """uvicorn's HTTP connection, cut off if it does not get as far as a request, or as the next one."""
-
-    hub: ClassVar[Hub]
-
-    @classmethod
-    def bound_to(cls, hub: Hub) -> "type[HttpListener]":
-        """The class to give to uvicorn as its ``http``."""
-        return type(cls.__name__, (cls,), {"hub": hub})
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.app = with_abort(self.app, transport.abort)
-        self._stuck_after: object = None
-        self._await_request()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def handle_websocket_upgrade(self, event: Any) -> None:
-        self._deadline.cancel()
-        super().handle_websocket_upgrade(event)
-
-    def _await_request(self) -> None:
-        self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)
-
-    def _check_request(self) -> None:
-        # uvicorn itself watches a connection until the next byte comes, and no longer.
-        is_waiting = self.cycle is None or (self.cycle.response_complete and self.timeout_keep_alive_task is None)
-        if is_waiting and self._stuck_after is self.cycle:
-            self.transport.close()
-            return
-        self._stuck_after = self.cycle if is_waiting else None
-        self._await_request()
-
-
 class WebSocketListener(asyncio.Protocol):
     """One WebSocket connection; uvicorn makes one for every upgrade, of the class that ``bound_to`` gives."""
 
+    # An idle connection costs mostly what is in here.
+    __slots__ = (
+        "_all",
+        "_fragments",
+        "_is_closing",
+        "_is_text",
+        "_loop",
+        "_quiet_since",
+        "_session",
+        "_timer",
+        "_transport",
+        "_websocket",
+    )
+
     hub: ClassVar[Hub]
     traffic: ClassVar[Traffic]
+    outbox: ClassVar[Outbox]
     openings: ClassVar[Openings | None]
 
     def __init__(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
@@ -90,7 +68,6 @@ class WebSocketListener(asyncio.Protocol):
         self._all = cast("set[asyncio.Protocol]", server_state.connections)
         self._loop = asyncio.get_running_loop()
         self._websocket = ServerProtocol(max_size=self.hub.config.limits.frame_size, logger=logger)
-        self._transport: asyncio.Transport
         self._session: Session | None = None
         self._fragments = bytearray()
         self._is_text = True
@@ -100,10 +77,22 @@ class WebSocketListener(asyncio.Protocol):
 
     @classmethod
     def bound_to(
-        cls, hub: Hub, *, traffic: Traffic | None = None, openings: Openings | None = None
+        cls,
+        hub: Hub,
+        *,
+        traffic: Traffic | None = None,
+        openings: Openings | None = None,
+        outbox: Outbox | None = None,
     ) -> "type[WebSocketListener]":
         """The class to give to uvicorn as its ``ws``."""
-        return type(cls.__name__, (cls,), {"hub": hub, "traffic": traffic or Traffic(), "openings": openings})
+        shared = {
+            "hub": hub,
+            "traffic": traffic or Traffic(),
+            "openings": openings,
+            "outbox": outbox or Outbox(),
+            "__slots__": (),
+        }
+        return type(cls.__name__, (cls,), shared)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -127,6 +116,7 @@ class WebSocketListener(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.discard(self)
+        self.outbox.forget(self._transport)
         self._end_session()
         self._set_timer()
 
@@ -136,11 +126,16 @@ class WebSocketListener(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Tell the client to come back; pusher-js does so after a second (protocol A.56)."""
-        self.close(CloseCode.GOING_AWAY, "The server is restarting")
+        if not self._is_closing:
+            self.close(CloseCode.GOING_AWAY, "The server is restarting")
         self._set_timer(self.hub.config.shutdown_timeout, self._transport.abort)
 
     def deliver(self, message: Message) -> None:
-        self._transport.write(message.frame)
+        # As `outbox.post` would, without the call: this is the hot loop of the server.
+        if self.outbox.is_open:
+            self._transport.write(message.frame)
+        else:
+            self.outbox.post(self._transport, message.frame)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Close with ``code``; a client that does not answer in time is cut off."""
@@ -252,10 +247,11 @@ class WebSocketListener(asyncio.Protocol):
             self._set_timer(self.hub.config.close_timeout, self._transport.abort)
         for data in self._websocket.data_to_send():
             if data:
-                self._transport.write(data)
+                self.outbox.write(self._transport, data)
                 continue
             # Not even a broadcast may follow: it would fail for everybody, because of one who left without goodbye.
             self._end_session()
+            self.outbox.release(self._transport)
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             else:
@@ -272,7 +268,8 @@ class PushServer(uvicorn.Server):
     """A uvicorn server with WebSockets for ``hub`` and HTTP for ``app``; it is given its sockets when it runs.
 
     It counts what comes in ``traffic``, fills ``openings`` where somebody wants them, speaks TLS by a
-    ``certificate``, and calls ``on_stop`` in its own thread before it waits for anybody to leave.
+    ``certificate``, and calls ``on_stop`` in its own thread before it waits for anybody to leave. With an
+    ``on_departure`` it lets the WebSockets go first, and answers HTTP until that is done.
     """
 
     def __init__(
@@ -284,8 +281,10 @@ class PushServer(uvicorn.Server):
         openings: Openings | None = None,
         certificate: Certificate | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        on_departure: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._on_stop = on_stop
+        self._on_departure = on_departure
         self._hub = hub
         super().__init__(
             uvicorn.Config(
@@ -316,6 +315,11 @@ class PushServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_stop()
+        if self._on_departure is not None:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, WebSocketListener):
+                    connection.shutdown()
+            await self._on_departure()
         await super().shutdown(sockets)
 
     def request_stop(self) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from websockets.frames import Frame, Opcode
 
+# Made once: `json.dumps` makes one for every call with options.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 # What a client sent is quoted back to it, but not at any length.
 _QUOTE: Final = 200
 
@@ -105,7 +107,7 @@ def _write(content: object) -> str:
 
 
 def _encode(content: object) -> tuple[str, bytes]:
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(content)
     try:
         return text, text.encode()
     except UnicodeEncodeError:

@@ -38,6 +38,7 @@ class Metrics:
         self._broadcasts = 0
         self._delivered = 0
         self._client_events = 0
+        self._slow_readers = 0
         self._refused: Counter[int] = Counter()
         self._requests: Counter[int] = Counter()
 
@@ -50,6 +51,8 @@ class Metrics:
                 self._client_events += 1
             case Refused():
                 self._refused[fact.code] += 1
+                # Who has no socket id yet has found no room.
+                self._slow_readers += fact.code == CloseCode.OVER_CAPACITY and fact.socket_id is not None
 
     def count_request(self, status: int) -> None:
         self._requests[status] += 1
@@ -81,11 +84,7 @@ class Metrics:
             ("messages_sent", "Published events handed to clients", self._delivered),
             ("events_published", "Events published, once for each of their channels", self._broadcasts),
             ("client_events", "Events that clients sent each other", self._client_events),
-            (
-                "slow_readers_closed",
-                "Clients sent away since they read too slowly",
-                self._refused[CloseCode.OVER_CAPACITY],
-            ),
+            ("slow_readers_closed", "Clients sent away since they read too slowly", self._slow_readers),
             ("webhooks_sent", "Webhook requests that were taken", webhooks.sent if webhooks else 0),
             ("webhooks_failed", "Webhook requests that were given up", webhooks.failed if webhooks else 0),
             (

@@ -109,8 +109,11 @@ class State(enum.Enum):
     AWAITING_PONG = "awaiting pong"
 
 
-def find_app(target: str, config: ServerConfig) -> App:
-    """The app that a client's opening request asks for, path and query checked; raises ``Refusal``."""
+def find_app(target: str, config: ServerConfig) -> tuple[App, str | None]:
+    """The app that a client's opening request asks for, and the version of the protocol, if it names one.
+
+    Raises ``Refusal`` where path or query are wrong.
+    """
     path, _, query = target.partition("?")
     prefix = f"{config.path}/app/"
     key = unquote(path.removeprefix(prefix))
@@ -125,10 +128,10 @@ def find_app(target: str, config: ServerConfig) -> App:
     if not app.is_enabled:
         raise Refusal("The app is disabled", code=CloseCode.APP_DISABLED)
     # Whoever names no version is a developer with a bare WebSocket client (protocol A.3).
-    version = parse_qs(query, keep_blank_values=True).get("protocol", ["7"])[0]
-    if version not in _VERSIONS:
+    version = next(iter(parse_qs(query, keep_blank_values=True).get("protocol", ())), None)
+    if version is not None and version not in _VERSIONS:
         raise Refusal(f"Unsupported protocol version: {quote(version)}", code=CloseCode.UNSUPPORTED_VERSION)
-    return app
+    return app, version
 
 
 class Conversation:
@@ -252,9 +255,12 @@ class Conversation:
 
 
 def refuse_subscription(channel: str, reason: str, *, type: str, status: int, config: ServerConfig) -> Objection:
-    """What to raise where a client may not subscribe (protocol A.26 to A.28)."""
+    """What to raise where a client may not subscribe (protocol A.26 to A.28).
+
+    A name that is too long to be quoted is not sent back either, and cut it would be another channel's.
+    """
     replies: tuple[Message, ...] = (error(reason),)
-    if config.subscription_errors:
+    if config.subscription_errors and quote(channel) == channel:
         replies += (subscription_error(channel, type=type, error=reason, status=status),)
     return Objection(reason, replies=replies)
 

@@ -21,9 +21,9 @@ class Session:
     __slots__ = ("_connection", "_conversation", "_hub")
 
     def __init__(self, hub: Hub, client: Client, *, target: str) -> None:
-        app = find_app(target, hub.config)
+        app, protocol = find_app(target, hub.config)
         self._hub = hub
-        self._connection = hub.connect(app, client)
+        self._connection = hub.connect(app, client, protocol=protocol)
         self._conversation = Conversation(app, self.socket_id, hub.config)
         client.deliver(connection_established(self.socket_id, hub.config.activity_timeout))
 

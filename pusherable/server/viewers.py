@@ -14,9 +14,19 @@ from typing import Any, Final
 from pusherable.channels import kind_of
 from pusherable.server.config import App
 from pusherable.server.connections import Connection
-from pusherable.server.facts import Broadcast, ClientEvent, Fact
+from pusherable.server.facts import (
+    Broadcast,
+    ClientEvent,
+    Complained,
+    CountChanged,
+    Fact,
+    Refused,
+    Rejected,
+    SignedIn,
+    Subscribed,
+)
 from pusherable.server.hub import Hub
-from pusherable.server.journal import describe, is_essential
+from pusherable.server.journal import describe
 
 #: Facts that may wait for one viewer; past it the oldest is lost.
 WAITING: Final = 500
@@ -120,10 +130,13 @@ def tell(seconds: float, fact: Fact) -> dict[str, Any]:
             return {**told, "kind": "event", "name": event, "data": data, "receivers": receivers}
         case ClientEvent(_, _, event, data, socket_id, user_id):
             return {**told, "kind": "event", "name": event, "data": data, "from": user_id or socket_id}
+        case Complained():
+            return {**told, "kind": "problem", "name": "error", "text": describe(fact)}
+        case Refused() | Rejected():
+            return {**told, "kind": "problem", "name": "refused", "text": describe(fact)}
         case _:
-            kind = "problem" if is_essential(fact) else "visit"
             name = _WORD_START.sub(" ", type(fact).__name__).lower()
-            return {**told, "kind": kind, "name": name, "text": describe(fact)}
+            return {**told, "kind": "visit", "name": name, "text": _subject_of(fact)}
 
 
 def survey(hub: Hub, app: App) -> dict[str, Any]:
@@ -140,6 +153,19 @@ def survey(hub: Hub, app: App) -> dict[str, Any]:
             "list": [_describe_channel(hub, app, name, count) for name, count in islice(channels.items(), LISTED)],
         },
     }
+
+
+def _subject_of(fact: Fact) -> str:
+    """Whom a visit is about; what happened, and where, the page shows besides."""
+    match fact:
+        case Subscribed(_, socket_id, _, user_id) if user_id is not None:
+            return f"{socket_id} as {user_id}"
+        case SignedIn(_, socket_id, user_id):
+            return f"{socket_id} as {user_id}"
+        case CountChanged(_, _, count):
+            return str(count)
+        case _:
+            return str(getattr(fact, "user_id", None) or getattr(fact, "socket_id", ""))
 
 
 def _describe_connection(connection: Connection) -> dict[str, Any]:

@@ -191,13 +191,13 @@ class TestHappenings:
         client.send("{")
         client.read()
         publish("visited", "noted", "1")
-        for name in ("connected", "subscribed", "occupied", "complained", "noted"):
+        for name in ("connected", "subscribed", "occupied", "error", "noted"):
             expect(named(console, name)).to_have_count(1)
-        assert cells(named(console, "complained"))[2] == f"{client.socket_id} was told: Invalid JSON"
+        assert cells(named(console, "error"))[2] == f"{client.socket_id} was told: Invalid JSON"
 
         console.get_by_label("Show").select_option("problems only")
         expect(rows(console)).to_have_count(1)
-        expect(rows(console).locator(".name")).to_have_text("complained")
+        expect(rows(console).locator(".name")).to_have_text("error")
         console.get_by_label("Show").select_option("events only")
         expect(rows(console).locator(".name")).to_have_text(["noted"])
         expect(console.locator("#events-count")).to_have_text(re.compile(r"^1 of \d+$"))

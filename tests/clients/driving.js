@@ -3,7 +3,7 @@
 "use strict";
 
 /** Does with pusher-js what a test says, and tells it by `note` of everything that happens: [source, event, data…]. */
-function drive(Pusher, { key, port, site, user, watchlist }, note) {
+function drive(Pusher, { key, port, site, user, watchlist, activityTimeout }, note) {
   const params = { user, watchlist };
   const pusher = new Pusher(key, {
     cluster: "local",
@@ -11,6 +11,7 @@ function drive(Pusher, { key, port, site, user, watchlist }, note) {
     wsPort: port,
     forceTLS: false,
     enabledTransports: ["ws"],
+    activityTimeout,
     channelAuthorization: { endpoint: `${site}/pusher/auth`, params },
     userAuthentication: { endpoint: `${site}/pusher/user-auth`, params },
   });
@@ -22,6 +23,7 @@ function drive(Pusher, { key, port, site, user, watchlist }, note) {
   pusher.connection.bind("message", ({ event, channel }) => {
     // Neither is an event of anything that a page can bind to.
     const isOfUser = channel?.startsWith("#server-to-user-") && event === "pusher_internal:subscription_succeeded";
+    if (event === "pusher:pong") note("pong", channel ?? null);
     if (isOfUser || event === "pusher:signin_success") note("user", event);
   });
   pusher.user.bind_global((event, data) => note("user", event, data));

@@ -1,11 +1,12 @@
 """What pusher-js has to live through wherever it runs; a test module says how to open one, and inherits the rest."""
 
+import time
 from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
 
-from tests.clients.conftest import publishing_to
+from tests.clients.conftest import Project, publishing_to
 from tests.clients.site import FORGER, KEY, STRANGER
 
 #: Seconds until what never comes true fails.
@@ -56,8 +57,17 @@ class PusherJsContract:
     def connect(self, open_pusherjs, server, site):
         """Open one for a user, and wait until it is connected."""
 
-        def connect(user: str = "ada", *, port: int = server.port, watchlist: str = "") -> PusherJs:
-            options = {"key": KEY, "port": port, "site": site.url, "user": user, "watchlist": watchlist}
+        def connect(
+            user: str = "ada", *, port: int = server.port, watchlist: str = "", activity_timeout: int = 120_000
+        ) -> PusherJs:
+            options = {
+                "key": KEY,
+                "port": port,
+                "site": site.url,
+                "user": user,
+                "watchlist": watchlist,
+                "activityTimeout": activity_timeout,
+            }
             opened = open_pusherjs(options)
             opened.wait_for("state", "connected")
             return opened
@@ -94,6 +104,13 @@ class PusherJsContract:
         assert heard_on(one, "a-later-one") == []
         assert ["for-the-other", {}] not in one.heard("news")
         assert one.heard("error") == other.heard("error") == []
+
+    def test_a_silent_connection_is_kept(self, connect):
+        """A.13, A.16: pusher-js asks whether the server is there, and stays for the answer."""
+        client = connect(activity_timeout=100)
+        client.wait_for_count("pong", 3)
+        assert client.heard("pong")[:3] == [[None], [None], [None]]
+        assert client.heard("state") == [["connected"]]
 
     def test_private_channels_and_client_events(self, connect, heard_on):
         """A.25, A.37, A.38"""
@@ -191,6 +208,29 @@ class PusherJsContract:
         ada.wait_for("watchlist", "offline", ["grace"])
         assert ada.heard("state") == [["connected"]]
 
+    def test_subscription_counts(self, connect, tmp_path):
+        """A.19, A.45"""
+        with Project(tmp_path, PUSHERABLE_SUBSCRIPTION_COUNTS=True).serve("--noreload") as process:
+            first, second = connect("ada", port=process.port), connect("grace", port=process.port)
+            for channel in ("news", "private-desk", "cache-scores"):
+                first.subscribe(channel)
+                first.wait_for(channel, "pusher:subscription_count", {"subscription_count": 1})
+                second.subscribe(channel)
+                for client in (first, second):
+                    client.wait_for(channel, "pusher:subscription_count", {"subscription_count": 2})
+                second.do("disconnect" if channel == "cache-scores" else "unsubscribe", channel)
+                first.wait_for_count(channel, 5 if channel == "cache-scores" else 4)
+            expected = [
+                SUCCEEDED,
+                *(["pusher:subscription_count", {"subscription_count": count}] for count in (1, 2, 1)),
+            ]
+            assert first.heard("news") == first.heard("private-desk") == expected
+            assert first.heard("cache-scores") == [SUCCEEDED, ["pusher:cache_miss", None], *expected[1:]]
+            first.join("presence-room", ADA)
+            first.subscribe("last")
+            assert len(first.heard("presence-room")) == 1
+            first.do("disconnect")
+
     def test_refusals(self, connect, open_pusherjs, server, site, pusher):
         """A.4, A.5, A.23, A.28, A.54, D.3"""
         stranger = connect(STRANGER)
@@ -241,6 +281,10 @@ class PusherJsContract:
             client.sign_in()
             socket_id = client.do("socketId")
             project.change(process)
+            began = time.monotonic()
+            client.wait_for_count("state", 3)
+            # About a second, and what the project takes to load. A door that had been closed meanwhile would cost 15.
+            assert time.monotonic() - began < 13
             for source in ("presence-room", "news", "private-desk"):
                 client.wait_for_count(source, 2)
             client.wait_for_count("user", 4)

@@ -11,6 +11,8 @@ from pusherable.management.handovers import Handover
 from pusherable.management.serving import Choices, ProjectServer, explain_mismatch, make_pages, read_origins
 from pusherable.server.addresses import Address, listen
 from pusherable.server.certificates import Certificate
+from pusherable.server.config import App, Limits
+from pusherable.server.hub import Hub
 from pusherable.server.origins import Origins
 from tests.server.conftest import ask
 
@@ -58,8 +60,10 @@ class TestProjectServer:
 
     def test_pages_answer_everything_else(self):
         app = ProjectServer(SERVICE, HERE, PLAIN, pages=own_application).app
-        assert ask(app, "GET", "/apps/1/channels").status_code == 401
-        assert ask(app, "GET", "/").text == "the project's own"
+        assert ask(app, "GET", "/apps/1/channels?auth_key=key").status_code == 401
+        assert ask(app, "GET", "/up").text == "OK"
+        for address in ("/", "/apps/1/channels", "/users/7/terminate_connections"):
+            assert ask(app, "POST", address).text == "the project's own"
 
     def test_it_is_up_and_counts_its_answers(self):
         app = ProjectServer(SERVICE, HERE, Choices(has_public_metrics=True)).app
@@ -79,6 +83,42 @@ class TestProjectServer:
         for address in ("/push/apps/1/channels", "/apps/1/channels"):
             assert ask(app, "GET", address).status_code == 401
         assert ask(app, "GET", "/push/up").text == "OK"
+
+    @pytest.mark.parametrize(
+        ("limits", "open_files", "capacity"),
+        [
+            ({}, None, None),
+            ({}, 1_048_576, 1_048_476),
+            ({}, 256, 192),
+            ({"capacity": 7}, 1_048_576, 7),
+        ],
+    )
+    def test_what_clients_may_do_is_the_project_s_to_say(self, settings, monkeypatch, limits, open_files, capacity):
+        """A.37, A.45, A.52"""
+        made = []
+        monkeypatch.setattr(serving, "Hub", lambda config, **options: made.append(config) or Hub(config, **options))
+        settings.PUSHERABLE_SUBSCRIPTION_COUNTS = True
+        settings.PUSHERABLE_CLIENT_EVENTS = False
+        settings.PUSHERABLE_AUTHORIZATION_TIMEOUT = 10
+        settings.PUSHERABLE_SERVER_LIMITS = {"connections": 5, **limits}
+        ProjectServer(SERVICE, HERE, Choices(open_files=open_files))
+        [config] = made
+        assert config.apps == (
+            App(
+                id="1",
+                key="key",
+                secret="the secret",
+                has_client_events=False,
+                has_subscription_counts=True,
+                authorization_timeout=10.0,
+            ),
+        )
+        assert config.limits == Limits(connections=5, capacity=capacity)
+
+    def test_a_malformed_limit_is_an_error(self, settings):
+        settings.PUSHERABLE_SERVER_LIMITS = {"connections": 0}
+        with pytest.raises(SettingsError):
+            ProjectServer(SERVICE, HERE, PLAIN)
 
     @pytest.mark.parametrize(("has_tls", "scheme"), [(False, "http"), (True, "https")])
     def test_the_console_has_a_link(self, certificate, has_tls, scheme):
@@ -211,18 +251,21 @@ class TestExplainMismatch:
         assert explain_mismatch(replace(SERVICE, host=host), address, PLAIN) == ""
 
     @pytest.mark.parametrize(
-        ("changes", "there"),
+        ("changes", "there", "advice"),
         [
-            ({"port": 9001}, "http://127.0.0.1:9001"),
-            ({"host": "::2"}, "http://[::2]:8001"),
-            ({"host": "api-eu.pusher.com", "port": 443, "ssl": True}, "https://api-eu.pusher.com:443"),
-            ({"ssl": True}, "https://127.0.0.1:8001"),
+            ({"port": 9001}, "http://127.0.0.1:9001", "PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = 8001"),
+            ({"host": "::2"}, "http://[::2]:8001", "PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = 8001"),
+            (
+                {"host": "api-eu.pusher.com", "port": 443, "ssl": True},
+                "https://api-eu.pusher.com:443",
+                "PUSHER_HOST = '127.0.0.1', PUSHER_PORT = 8001 and PUSHER_SSL = False",
+            ),
+            ({"ssl": True}, "https://127.0.0.1:8001", "PUSHER_SSL = False"),
         ],
     )
-    def test_settings_that_publish_elsewhere_are_explained(self, changes, there):
+    def test_settings_that_publish_elsewhere_are_explained(self, changes, there, advice):
         assert explain_mismatch(replace(SERVICE, **changes), Address("0.0.0.0", 8001), PLAIN) == (
-            f"Your settings lead to {there}, not to this server. To use this one, "
-            "set PUSHER_HOST = '127.0.0.1', PUSHER_PORT = 8001 and PUSHER_SSL = False."
+            f"Your settings lead to {there}, not to this server. To use this one, set {advice}."
         )
 
     def test_a_path_that_pages_do_not_know_is_explained(self, settings):
@@ -235,7 +278,7 @@ class TestExplainMismatch:
 
     def test_tls_that_django_does_not_know_of_is_explained(self, certificate):
         choices = Choices(certificate=Certificate(certificate.cert, certificate.key))
-        assert explain_mismatch(SERVICE, HERE, choices).endswith("and PUSHER_SSL = True.")
+        assert explain_mismatch(SERVICE, HERE, choices).endswith("To use this one, set PUSHER_SSL = True.")
         assert explain_mismatch(replace(SERVICE, ssl=True), HERE, choices) == ""
 
     def test_the_secret_is_not_told(self):

@@ -16,6 +16,7 @@ from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message
 from pusherable.server.protocol import Refusal
+from tests.server.threads import threaded_server
 
 APP = App(id="1", key="key", secret="the secret")
 
@@ -81,6 +82,27 @@ def hub(config: ServerConfig, facts: list[Fact], clock: Clock) -> Hub:
 @pytest.fixture
 def client() -> RecordingClient:
     return RecordingClient()
+
+
+@pytest.fixture
+def serve():
+    """Start a server of its own kind for one test; it must have stopped without a fault."""
+    running = []
+
+    def serve(*, traffic=None, openings=None, certificate=None, on_stop=lambda: None, **options):
+        manager = threaded_server(
+            ServerConfig(apps=(APP,), **options),
+            traffic=traffic,
+            openings=openings,
+            certificate=certificate,
+            on_stop=on_stop,
+        )
+        running.append(manager)
+        return manager.__enter__()
+
+    yield serve
+    for manager in running:
+        manager.__exit__(None, None, None)
 
 
 class Answer:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pusherable.server.config import Limits, ServerConfig
 from pusherable.server.credentials import Member, User
+from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
 from pusherable.signing import body_md5
 from tests.server.conftest import APP, RecordingClient
@@ -171,6 +172,10 @@ class TestEvents:
     def test_a_body_that_is_no_object_is_refused(self, api, body, message):
         assert answer(api.post("/apps/1/events", body)) == (400, f"{message}\n")
 
+    def test_observers_hear_of_what_is_refused(self, api, facts):
+        api.publish(name=1)
+        assert facts == [Rejected("POST /apps/1/events", 400, "Expected name parameter to be a string")]
+
     def test_the_limits_are_those_configured(self):
         limits = Limits(channel_length=3, event_name_length=4, event_data_size=5, channels_per_event=1)
         api = SigningClient(Hub(ServerConfig(apps=(APP,), limits=limits)))
@@ -249,10 +254,15 @@ class TestBatchEvents:
         response = api.post("/apps/1/batch_events", {"batch": ["a"]})
         assert answer(response) == (400, "Expected an event to be an object\n")
 
-    @pytest.mark.parametrize("content", [{}, {"batch": []}, {"batch": {}}, {"batch": [{}] * 11}])
-    def test_a_batch_of_another_size_is_refused(self, api, content):
+    @pytest.mark.parametrize("content", [{}, {"batch": []}, {"batch": {}}, {"batch": "x"}])
+    def test_a_batch_without_events_is_refused(self, api, content):
         response = api.post("/apps/1/batch_events", content)
-        assert answer(response) == (400, "Expected batch parameter to be an array of 1 to 10 events\n")
+        assert answer(response) == (400, "Expected batch parameter to be an array of events that is not empty\n")
+
+    def test_a_batch_of_more_than_ten_is_refused(self, api):
+        """Clients of the hosted service look for the first three words."""
+        response = api.post("/apps/1/batch_events", {"batch": [{}] * 11})
+        assert answer(response) == (400, "Batch too large (11 > 10)\n")
 
     def test_the_fullest_batch_fits(self, api):
         full = {"data": "\x00" * 10_240, "channel": "x" * 164, "name": "x" * 200}
@@ -410,6 +420,7 @@ class TestUnknownAddresses:
         ],
     )
     def test_are_not_found(self, api, method, path):
+        """B.11"""
         assert answer(api.http(method, path)) == (404, "404 NOT FOUND\n")
 
 

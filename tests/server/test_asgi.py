@@ -1,7 +1,8 @@
 from dataclasses import replace
 
 import pytest
-from starlette.routing import Mount
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 from pusherable.server.api import create_api
 from pusherable.server.asgi import (
@@ -23,6 +24,10 @@ async def pages(scope, receive, send):
     await send({"type": "http.response.body", "body": b"pages"})
 
 
+async def up(request):
+    return PlainTextResponse("OK")
+
+
 async def faulty_pages(scope, receive, send):
     raise RuntimeError("a fault of the project")
 
@@ -35,6 +40,15 @@ class TestApiFirst:
         answer = ask(ApiFirst(create_api(hub), pages), method, path)
         assert answer.status_code in (401, 404)
         assert answer.text != "the pages"
+
+    @pytest.mark.parametrize("path", ["/apps/1/events", "/users/7/terminate_connections"])
+    def test_what_bears_no_signature_at_a_signed_address_is_for_the_project(self, hub, path):
+        api = create_api(hub)
+        app = ApiFirst(api, pages, signed=list(api.routes))
+        api.router.routes.append(Route("/up", up))
+        assert ask(app, "POST", path).text == "the pages"
+        assert ask(app, "POST", f"{path}?x=1&auth_key=key").status_code == 401
+        assert ask(app, "GET", "/up").text == "OK"
 
     @pytest.mark.parametrize(
         ("method", "path"),

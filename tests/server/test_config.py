@@ -8,7 +8,8 @@ APPS = (App(id="1", key="one", secret="s1"), App(id="2", key="two", secret="s2")
 class TestApp:
     def test_repr_keeps_the_secret(self):
         assert repr(APPS[0]) == (
-            "App(id='1', key='one', is_enabled=True, has_client_events=True, has_subscription_counts=False)"
+            "App(id='1', key='one', is_enabled=True, has_client_events=True, has_subscription_counts=False, "
+            "authorization_timeout=None)"
         )
 
 

@@ -203,7 +203,7 @@ class TestHookQueue:
     def test_flushed_it_waits_for_nobody(self, queue, tell):
         tell(Occupied("1", "a"), *leave("b", "2.2"), Disconnected("1", "2.2"), *leave("c", "3.3"))
         queue.flush()
-        assert queue.take_batch(NOW) == [occupied("a"), vacated("c")]
+        assert queue.take_batch(NOW) == [occupied("a"), vacated("c"), vacated("b")]
         assert queue.next_due() is None
 
 
@@ -248,7 +248,7 @@ class TestWebhooks:
         return Receiver()
 
     def test_what_happens_together_is_one_signed_request(self, receiver):
-        """C.1, C.2"""
+        """C.1, C.2, C.9"""
         receiver.tell(Occupied("1", "a"), Occupied("1", "é"))
         receiver.webhooks.run()
         [(_, body, headers)] = receiver.requests
@@ -468,10 +468,11 @@ class TestThread:
         assert [event["name"] for event in webhook["events"]] == ["channel_occupied", "client_event"]
 
     def test_a_stop_sends_what_waits(self, stub, webhooks):
+        """C.4, C.5: nobody is left to tell later of those who do not come back."""
         for fact in [Occupied("1", "a"), *leave("b"), Disconnected("1", "1.1")]:
             webhooks.observe(fact)
         webhooks.stop(timeout=20)
-        assert [json.loads(body)["events"] for _, _, body in stub.requests] == [[occupied()]]
+        assert [json.loads(body)["events"] for _, _, body in stub.requests] == [[occupied(), vacated("b")]]
         assert webhooks.sent == 1
 
     def test_a_stop_does_not_wait_for_ever(self, stub, webhooks, caplog):

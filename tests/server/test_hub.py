@@ -31,6 +31,7 @@ from pusherable.server.protocol import Objection, Refusal, Relay
 from tests.server.conftest import APP, Clock, RecordingClient
 
 OTHER_APP = App(id="2", key="other", secret="another secret")
+GUARDED_APP = App(id="2", key="guarded", secret="s", authorization_timeout=10)
 COUNTED_APP = App(id="2", key="counted", secret="s", has_subscription_counts=True)
 ADA = Member("7", {"name": "Ada"})
 
@@ -78,6 +79,73 @@ class TestConnect:
         assert (caught.value.code, str(caught.value)) == (4004, "The app has reached its limit of connections")
         hub.disconnect(first)
         hub.connect(APP, client)
+
+    def test_a_server_that_is_full_asks_to_come_back_later(self, client):
+        """A.55: a refusal that may last must not bring pusher-js back at once."""
+        hub = Hub(ServerConfig(apps=(APP, OTHER_APP), limits=Limits(capacity=1)))
+        first = hub.connect(APP, client)
+        with pytest.raises(Refusal) as caught:
+            hub.connect(OTHER_APP, client)
+        assert (caught.value.code, str(caught.value)) == (4100, "The server has no room for more connections")
+        hub.disconnect(first)
+        hub.connect(OTHER_APP, client)
+
+    def test_the_limit_of_an_app_is_that_of_the_largest_plan(self, config):
+        """A.5"""
+        assert (config.limits.connections, config.limits.capacity) == (30_000, None)
+
+
+class TestAuthorizationTimeout:
+    """A.52"""
+
+    @pytest.fixture
+    def guarded(self, clock):
+        return Hub(ServerConfig(apps=(GUARDED_APP,)), clock=clock)
+
+    @pytest.fixture
+    def stranger(self, guarded):
+        return guarded.connect(GUARDED_APP, RecordingClient())
+
+    def dismissals_of(self, connection):
+        return [(refusal.code, str(refusal)) for refusal in connection.client.dismissals]
+
+    def test_who_shows_no_signature_in_time_is_sent_away(self, guarded, stranger, clock):
+        guarded.subscribe(stranger, "a")
+        clock.advance(4)
+        later = guarded.connect(GUARDED_APP, RecordingClient())
+        clock.advance(5.9)
+        guarded.tick()
+        assert self.dismissals_of(stranger) == []
+        clock.advance(0.1)
+        guarded.tick()
+        guarded.tick()
+        assert self.dismissals_of(stranger) == [(4009, "Connection not authorized within timeout")]
+        assert self.dismissals_of(later) == []
+
+    @pytest.mark.parametrize(("channel", "member"), [("private-a", None), ("presence-a", ADA)])
+    def test_a_subscription_that_takes_a_signature_is_one(self, guarded, stranger, clock, channel, member):
+        guarded.subscribe(stranger, channel, member)
+        guarded.unsubscribe(stranger, channel)
+        clock.advance(60)
+        guarded.tick()
+        assert self.dismissals_of(stranger) == []
+
+    def test_signing_in_is_one(self, guarded, stranger, clock):
+        guarded.sign_in(stranger, User("7", "{}"))
+        clock.advance(60)
+        guarded.tick()
+        assert self.dismissals_of(stranger) == []
+
+    def test_who_has_left_is_not_sent_away(self, guarded, stranger, clock):
+        guarded.disconnect(stranger)
+        clock.advance(60)
+        guarded.tick()
+        assert self.dismissals_of(stranger) == []
+
+    def test_an_app_has_it_only_if_it_asks(self, hub, connection, client, clock):
+        clock.advance(86_400)
+        hub.tick()
+        assert client.dismissals == []
 
 
 class TestDisconnect:
@@ -136,6 +204,27 @@ class TestSubscribe:
         assert str(caught.value) == "Existing subscription to channel a"
         hub.publish(APP, channels=["a"], name="e", data="{}")
         assert client.received == [{"event": "e", "channel": "a", "data": "{}"}]
+
+    def test_a_connection_has_only_so_many_subscriptions(self, client):
+        hub = Hub(ServerConfig(apps=(APP,), limits=Limits(channels_per_connection=2)))
+        connection = hub.connect(APP, client)
+        for channel in ("a", "b"):
+            hub.subscribe(connection, channel)
+        with pytest.raises(Objection) as caught:
+            hub.subscribe(connection, "c")
+        message = "This connection has 2 subscriptions, which is the limit"
+        assert [json.loads(reply.text) for reply in caught.value.replies] == [
+            {"event": "pusher:error", "data": {"code": None, "message": message}},
+            {
+                "event": "pusher:subscription_error",
+                "channel": "c",
+                "data": {"type": "LimitReached", "error": message, "status": 403},
+            },
+        ]
+        assert hub.channels(APP) == {"a": 1, "b": 1}
+        hub.unsubscribe(connection, "a")
+        hub.subscribe(connection, "c")
+        assert hub.channels(APP) == {"b": 1, "c": 1}
 
 
 class TestUnsubscribe:

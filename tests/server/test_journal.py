@@ -12,6 +12,7 @@ from pusherable.server.facts import (
     MemberRemoved,
     Occupied,
     Refused,
+    Rejected,
     SignedIn,
     Subscribed,
     Unsubscribed,
@@ -21,6 +22,7 @@ from pusherable.server.journal import describe, is_essential, tone_of
 
 LINES = [
     (Connected("1", "1.2"), "1.2 connected"),
+    (Connected("1", "1.2", None), "1.2 connected, naming no protocol: it is taken for 7"),
     (Disconnected("1", "1.2"), "1.2 disconnected"),
     (Subscribed("1", "1.2", "a"), "1.2 subscribed to a"),
     (Subscribed("1", "1.2", "presence-a", "7"), "1.2 subscribed to presence-a as 7"),
@@ -29,15 +31,18 @@ LINES = [
     (Vacated("1", "a"), "a is vacated"),
     (Broadcast("1", "a", "view", '{"b":"é"}', 1), 'view on a to 1 client: {"b":"é"}'),
     (Broadcast("1", "a", "view", "{}", 0), "view on a to 0 clients: {}"),
+    (Broadcast("1", "a", "view", "x" * 300, 0), f"view on a to 0 clients: {'x' * 300}"),
+    (Broadcast("1", "a", "view", "x" * 1_301, 0), f"view on a to 0 clients: {'x' * 300}… (1,301 characters)"),
     (MemberAdded("1", "presence-a", "7"), "7 came to presence-a"),
     (MemberRemoved("1", "presence-a", "7"), "7 left presence-a"),
     (ClientEvent("1", "private-a", "client-hi", "{}", "1.2"), "1.2 sent client-hi on private-a: {}"),
-    (CacheMissed("1", "cache-a"), "cache-a has no event to remember"),
+    (CacheMissed("1", "cache-a"), "cache-a remembers no event"),
     (CountChanged("1", "a", 1), "a has 1 subscriber"),
     (CountChanged("1", "a", 2), "a has 2 subscribers"),
     (SignedIn("1", "1.2", "7"), "1.2 signed in as 7"),
     (Refused(4001, "No such app"), "A client was sent away (4001): No such app"),
     (Refused(4100, "Too slow", "1.2"), "1.2 was sent away (4100): Too slow"),
+    (Rejected("POST /apps/1/events", 401, "No"), "POST /apps/1/events was answered by 401: No"),
     (Complained("1", "1.2", "Invalid JSON"), "1.2 was told: Invalid JSON"),
 ]
 
@@ -58,7 +63,7 @@ class TestToneOf:
         for fact, _ in LINES:
             tones.setdefault(tone_of(fact), set()).add(type(fact).__name__)
         assert tones == {
-            "wrong": {"Refused", "Complained"},
+            "wrong": {"Refused", "Rejected", "Complained"},
             "arrival": {"Connected", "Subscribed", "Occupied", "MemberAdded", "SignedIn"},
             "departure": {"Disconnected", "Unsubscribed", "Vacated", "MemberRemoved"},
             "event": {"Broadcast", "ClientEvent"},
@@ -69,4 +74,4 @@ class TestToneOf:
 class TestIsEssential:
     @pytest.mark.parametrize(("fact", "line"), LINES)
     def test_only_what_went_wrong_is(self, fact, line):
-        assert is_essential(fact) == isinstance(fact, Refused | Complained)
+        assert is_essential(fact) == isinstance(fact, Refused | Rejected | Complained)

@@ -18,7 +18,7 @@ from websockets.frames import Close
 
 from pusherable.server.certificates import Certificate
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.credentials import User
+from pusherable.server.credentials import Member, User
 from pusherable.server.facts import (
     Broadcast,
     Connected,
@@ -27,39 +27,22 @@ from pusherable.server.facts import (
     Refused,
     Subscribed,
     Unsubscribed,
+    Vacated,
 )
+from pusherable.server.hub import Hub
 from pusherable.server.listener import Traffic, WebSocketListener
 from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
-from pusherable.server.protocol import CloseCode
+from pusherable.server.outbox import Outbox
+from pusherable.server.protocol import CloseCode, Refusal
 from tests.server.conftest import APP
+from tests.server.loops import FakeLoop
 from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
 
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}'
 PING = '{"event":"pusher:ping","data":{}}'
 PONG = {"event": "pusher:pong", "data": "{}"}
 SUCCEEDED = {"event": "pusher_internal:subscription_succeeded", "channel": "a", "data": "{}"}
-
-
-@pytest.fixture
-def serve():
-    """Start a server of its own kind for one test; it must have stopped without a fault."""
-    running = []
-
-    def serve(*, traffic=None, openings=None, certificate=None, on_stop=lambda: None, **options):
-        manager = threaded_server(
-            ServerConfig(apps=(APP,), **options),
-            traffic=traffic,
-            openings=openings,
-            certificate=certificate,
-            on_stop=on_stop,
-        )
-        running.append(manager)
-        return manager.__enter__()
-
-    yield serve
-    for manager in running:
-        manager.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -517,6 +500,30 @@ class TestShutdown:
         server.stop()
         assert threads == [server._thread]
 
+    def test_http_is_answered_until_the_departures_are_told(self):
+        """Whoever is told of them may be one of the server's own pages."""
+        answers = []
+
+        async def ask() -> None:
+            reader, writer = await asyncio.open_connection(server.address.host, server.address.port)
+            writer.write(b"GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answers.append((list(map(type, server.facts[-2:])), (await reader.read())[:12]))
+            writer.close()
+
+        with (
+            threaded_server(ServerConfig(apps=(APP,)), on_departure=ask) as server,
+            closing(server.connect_raw()) as page,
+            server.connect() as client,
+        ):
+            page.sendall(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            read_until(page, b"404 NOT FOUND\n")
+            client.recv()
+            client.send(SUBSCRIBE)
+            client.recv()
+            server.stop()
+            assert closing_of(client) == Close(1001, "The server is restarting")
+        assert answers == [([Vacated, Disconnected], b"HTTP/1.1 404")]
+
     def test_clients_that_do_not_answer_hold_nothing_up(self, serve):
         server = serve(shutdown_timeout=0.05)
         with closing(server.upgrade_raw()) as websocket, closing(server.connect_raw()) as silent:
@@ -534,17 +541,20 @@ class TestShutdown:
 
 
 class RecordingTransport(asyncio.Transport):
-    """A transport that cannot be half closed, as those with TLS cannot."""
+    """A transport that cannot be half closed, as those with TLS cannot; ``loop`` is one that its writes slow down."""
 
-    def __init__(self):
+    def __init__(self, *, loop=None, seconds=0.0):
         super().__init__()
         self.done = []
+        self._slowed_loop = loop or FakeLoop()
+        self._seconds = seconds
 
     def set_write_buffer_limits(self, high=None, low=None):
         self.done.append(("limit", high))
 
     def write(self, data):
         self.done.append(("write", data))
+        self._slowed_loop.now += self._seconds
 
     def can_write_eof(self):
         return False
@@ -593,46 +603,134 @@ class TestWebSocketListener:
 
         assert converse(act) == [("write", b"\x88\x02\x03\xe9")]
 
+    def test_who_is_to_be_closed_again_is_cut_off(self, converse):
+        def act(listener):
+            listener.close(CloseCode.GOING_AWAY)
+            listener.close(CloseCode.INTERNAL_ERROR)
 
-class TestHttp:
-    @pytest.mark.parametrize(
-        "data",
-        [
-            # E.2: what a browser sends that tries TLS.
-            bytes.fromhex("16030100c8010000c40303") + b"\x00" * 200,
-            b"\x00" * 100,
-            b"nonsense\r\n\r\n",
-            b"GET /" + b"x" * 100_000,
-        ],
+        assert converse(act) == [("write", b"\x88\x02\x03\xe9"), ("close",)]
+
+
+class Audience:
+    """Some clients of one hub, and what each of them is sent; ``seconds`` is what every write takes."""
+
+    SIZE = 4
+
+    def __init__(self, seconds):
+        self._loop = FakeLoop()
+        self._hub = Hub(ServerConfig(apps=(APP,)), clock=lambda: 0.0)
+        listener = WebSocketListener.bound_to(self._hub, outbox=Outbox(self._loop))
+        self._transports = [RecordingTransport(loop=self._loop, seconds=seconds) for _ in range(self.SIZE)]
+        self._listeners = [listener(uvicorn.Config(app=None), ServerState(), {}) for _ in range(self.SIZE)]
+        for each, transport in zip(self._listeners, self._transports, strict=True):
+            each.connection_made(transport)
+            each.data_received(upgrade_request("/app/key"))
+            # It names the socket id, which is random.
+            transport.done.clear()
+        self._connections = self._hub.connections(APP)
+        self._gone = set()
+        for which in range(self.SIZE):
+            self._subscribe(which, "a")
+        self._loop.advance()
+
+    def take(self, step, which, channel):
+        """Take one step; what cannot be done any more is not."""
+        if step == "publish":
+            excluded = self._connections[which].socket_id if which else None
+            self._hub.publish(APP, channels=[channel, "a"], name="e", data=str(len(channel)), socket_id=excluded)
+        elif step == "wait":
+            self._loop.advance(0.003 * which)
+        elif which not in self._gone:
+            self._gone |= {which} & ({which} if step in ("leave", "break off", "stop", "terminate") else set())
+            getattr(self, f"_{step.replace(' ', '_')}")(which, channel)
+
+    def streams(self):
+        """All that each has been sent, and what else was done, in order."""
+        self._loop.advance(1.0)
+        return [self._join(transport.done) for transport in self._transports]
+
+    def close(self):
+        for each in self._listeners:
+            each.connection_lost(None)
+
+    def _subscribe(self, which, channel):
+        connection = self._connections[which]
+        if channel not in connection.channels:
+            self._hub.subscribe(connection, channel, Member(str(which)) if channel.startswith("presence-") else None)
+
+    def _unsubscribe(self, which, channel):
+        self._say(which, {"event": "pusher:unsubscribe", "data": {"channel": channel}})
+
+    def _send(self, which, channel):
+        self._say(which, {"event": "client-e", "channel": channel, "data": which})
+
+    def _ping(self, which, channel):
+        self._say(which, {"event": "pusher:ping", "data": {}})
+        self._listeners[which].data_received(client_frame(b"?", opcode=9))
+
+    def _leave(self, which, channel):
+        self._listeners[which].data_received(client_frame(struct.pack("!H", 1000), opcode=8))
+
+    def _stop(self, which, channel):
+        self._listeners[which].eof_received()
+
+    def _break_off(self, which, channel):
+        self._listeners[which].connection_lost(None)
+
+    def _terminate(self, which, channel):
+        self._listeners[which].dismiss(Refusal("Go", code=CloseCode.UNAUTHORIZED))
+
+    def _say(self, which, message):
+        self._listeners[which].data_received(client_frame(json.dumps(message).encode()))
+
+    @staticmethod
+    def _join(done):
+        joined = []
+        for kind, *data in done:
+            if joined and kind == joined[-1][0] == "write":
+                joined[-1] = ("write", joined[-1][1] + data[0])
+            else:
+                joined.append((kind, *data))
+        return joined
+
+
+class TestOrder:
+    STEPS = ("subscribe", "unsubscribe", "publish", "send", "ping", "wait")
+
+    @settings(max_examples=150, deadline=None)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(STEPS * 3 + ("publish",) * 6 + ("leave", "stop", "terminate")),
+                st.integers(0, Audience.SIZE - 1),
+                st.sampled_from(["a", "cache-b", "presence-c", "private-d"]),
+            ),
+            max_size=60,
+        )
     )
-    def test_what_is_no_http_is_refused(self, server, data):
-        with closing(server.connect_raw()) as client:
-            client.sendall(data)
-            assert read_to_end(client).startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
+    def test_a_server_in_a_hurry_sends_every_client_what_an_idle_one_would(self, steps):
+        """A.19, A.21: nothing overtakes anything, nothing comes after an end."""
 
-    def test_a_connection_without_a_request_is_cut_off(self, serve):
-        server = serve(request_timeout=0.05)
-        with closing(server.connect_raw()) as client:
-            client.sendall(b"GET / HT")
-            assert read_to_end(client) == b""
+        async def converse(seconds):
+            audience = Audience(seconds)
+            for step in steps:
+                audience.take(*step)
+            streams = audience.streams()
+            audience.close()
+            return streams
 
-    def test_a_connection_that_does_not_finish_its_next_request_is_cut_off(self, serve):
-        server = serve(request_timeout=0.05)
-        with closing(server.connect_raw()) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            read_until(client, b"404 NOT FOUND\n")
-            client.sendall(b"GET / HT")
-            assert read_to_end(client) == b""
+        assert asyncio.run(converse(0.002)) == asyncio.run(converse(0.0))
 
-    def test_a_connection_with_a_request_lives_on(self, serve):
-        server = serve(request_timeout=0.05)
-        with closing(server.connect_raw()) as client, closing(server.connect_raw()) as other:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            read_until(client, b"404 NOT FOUND\n")
-            # By the time that the other one is cut off, this one's time is over too.
-            assert read_to_end(other) == b""
-            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            read_until(client, b"404 NOT FOUND\n")
+    def test_who_has_broken_off_is_not_written_to(self):
+        async def converse():
+            audience = Audience(0.005)
+            for step in ("publish", "break off"):
+                audience.take(step, 0, "a")
+            return audience.streams()[0]
+
+        [(_, data)] = asyncio.run(converse())
+        assert data.count(b"subscription_succeeded") == 1
+        assert b'"event":"e"' not in data
 
 
 HEADERS = st.lists(
@@ -693,7 +791,7 @@ class TestHostileClients:
             head = f"POST /apps/1/events?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
             with suppress(ConnectionError):
                 hostile.sendall(head.encode() + body)
-            assert read_to_end(hostile).split(b" ")[1] == b"413"
+            assert read_to_end(hostile).split(b" ")[1] == b"401"
         with server.connect() as client:
             assert receive(client)["event"] == "pusher:connection_established"
 

@@ -34,6 +34,7 @@ class TestMetrics:
             Broadcast("1", "b", "e", "{}", 4),
             ClientEvent("1", "private-a", "client-e", "{}", "1.1"),
             Refused(4100, "You read too slowly", "1.1"),
+            Refused(4100, "The server has no room for more connections"),
             Refused(4001, "No such app"),
             Refused(4001, "No such app"),
             Connected("1", "1.1"),
@@ -57,7 +58,7 @@ class TestMetrics:
             ("pusherable_webhooks_failed_total",): 6,
             ("pusherable_webhook_events_dropped_total",): 7,
             ("pusherable_refusals_total", "4001"): 2,
-            ("pusherable_refusals_total", "4100"): 1,
+            ("pusherable_refusals_total", "4100"): 2,
             ("pusherable_api_requests_total", "200"): 2,
             ("pusherable_api_requests_total", "401"): 1,
         }

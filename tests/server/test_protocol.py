@@ -5,11 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pusherable.channels import ChannelKind
 from pusherable.server.config import App, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.messages import PING, PONG
 from pusherable.server.protocol import (
+    CloseCode,
     Conversation,
+    ErrorCode,
     Objection,
     Refusal,
     Relay,
@@ -79,18 +82,23 @@ class TestFindApp:
     )
     def test_a_client_that_is_understood_finds_its_app(self, config, query):
         """A.1"""
-        assert find_app(f"/app/key?{query}", config) is APP
+        assert find_app(f"/app/key?{query}", config)[0] is APP
 
     def test_no_query_at_all_finds_the_app(self, config):
-        assert find_app("/app/key", config) is APP
+        assert find_app("/app/key", config) == (APP, None)
+
+    @pytest.mark.parametrize(("query", "version"), [("protocol=6", "6"), ("protocol=7&protocol=4", "7"), ("x", None)])
+    def test_the_version_that_it_names_is_told(self, config, query, version):
+        """A.3"""
+        assert find_app(f"/app/key?{query}", config) == (APP, version)
 
     def test_an_escaped_key_finds_its_app(self):
         app = App(id="1", key="a b", secret="s")
-        assert find_app("/app/a%20b", ServerConfig(apps=(app,))) is app
+        assert find_app("/app/a%20b", ServerConfig(apps=(app,))) == (app, None)
 
     def test_a_path_prefix_is_expected_where_configured(self):
         config = ServerConfig(apps=(APP,), path="/push")
-        assert find_app("/push/app/key", config) is APP
+        assert find_app("/push/app/key", config) == (APP, None)
         with pytest.raises(Refusal) as caught:
             find_app("/app/key", config)
         assert caught.value.code == 4005
@@ -132,7 +140,18 @@ class TestFindApp:
     @given(st.text())
     def test_any_target_finds_an_app_or_is_refused(self, target):
         outcome = outcome_of(lambda: find_app(target, ServerConfig(apps=(APP,))))
-        assert outcome is APP or (isinstance(outcome, Refusal) and 4000 <= outcome.code < 4100)
+        assert outcome == (APP, None) or (isinstance(outcome, Refusal) and 4000 <= outcome.code < 4100)
+
+
+class TestCloseCode:
+    def test_none_but_a_missing_pong_brings_a_client_back_at_once(self):
+        """A.55: whoever is refused each time and comes back at once would do nothing else."""
+        assert [code for code in CloseCode if 4200 <= code < 4300] == [CloseCode.NO_PONG]
+
+    def test_none_is_of_those_that_are_only_said(self):
+        """A.41: after a close with one of them pusher-js never comes back."""
+        assert [code for code in CloseCode if code >= 4300] == []
+        assert [int(code) for code in ErrorCode] == [4301, 4302]
 
 
 class TestReceive:
@@ -238,6 +257,12 @@ class TestChannelNames:
             },
         ]
 
+    @pytest.mark.parametrize("channel", ["x" * 60_000, f"private-{'x' * 60_000}", f"#server-to-user-{'x' * 60_000}"])
+    def test_a_name_too_long_to_be_quoted_is_not_sent_back(self, conversation, channel):
+        [reply] = objection_to(conversation, subscribe(channel)).replies
+        assert json.loads(reply.text)["event"] == "pusher:error"
+        assert len(reply.text) < 400
+
     def test_a_cache_channel_is_public(self, conversation):
         """A.24, A.44"""
         assert conversation.receive(subscribe("cache-x", auth="")) == Subscribe("cache-x")
@@ -308,6 +333,14 @@ class TestPrivateChannels:
                 "data": {"type": "AuthError", "error": message, "status": 401},
             },
         ]
+
+    @pytest.mark.parametrize("kind", [kind for kind in ChannelKind if kind.needs_authorization])
+    def test_no_kind_of_them_is_open_to_everybody(self, conversation, kind):
+        """A.24, A.25, A.29, A.30"""
+        channel = f"{kind.prefix}x"
+        for fields in ({}, {"auth": auth_for("private-y")}, {"channel_data": '{"user_id":"1"}'}):
+            objection = objection_to(conversation, subscribe(channel, **fields))
+            assert json.loads(objection.replies[0].text)["data"]["code"] is None
 
     def test_the_signature_of_another_connection_is_not_enough(self, config):
         other = Conversation(APP, "9.9", config)

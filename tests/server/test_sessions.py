@@ -31,6 +31,11 @@ class TestOpening:
         assert client.received == [{"event": "pusher:connection_established", "data": data}]
         assert facts == [Connected("1", session.socket_id)]
 
+    def test_a_client_that_names_no_protocol_is_told_of_as_such(self, hub, client, facts):
+        """A.3"""
+        session = Session(hub, client, target="/app/key?client=wscat")
+        assert facts == [Connected("1", session.socket_id, protocol=None)]
+
     def test_a_client_that_is_refused_never_enters_the_hub(self, hub, client, app, facts):
         with pytest.raises(Refusal):
             Session(hub, client, target="/app/nope")

@@ -1,12 +1,17 @@
 import asyncio
 import json
+import time
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.datastructures import QueryParams
 
 from pusherable.server.api import create_api
 from pusherable.server.config import App, Limits, ServerConfig
 from pusherable.server.hub import Hub
+from pusherable.server.verification import read_query
 from pusherable.signing import body_md5, request_message, request_parameters, sign
 from tests.server.conftest import APP, ask
 from tests.server.signing_client import NOW, SigningClient, answer
@@ -161,11 +166,21 @@ class TestHugeRequests:
         response = api.post("/apps/1/events", b"x" * 101)
         assert answer(response) == (413, "The request is larger than 100 bytes\n")
 
+    def test_a_stranger_s_body_is_not_read_at_all(self, api):
+        async def receive():
+            raise AssertionError("The body was asked for.")
+
+        parameters = request_parameters("POST", "/apps/1/events", key=APP.key, secret="another", timestamp=NOW)
+        response = api.http("POST", "/apps/1/events", params=parameters, receive=receive)
+        assert (response.status_code, response.text[:18]) == (401, "Invalid signature:")
+
 
 class TestIncompleteRequests:
     def ask(self, receive, **config):
         hub = Hub(ServerConfig(apps=(APP,), **config))
-        parameters = request_parameters("POST", "/apps/1/events", key=APP.key, secret=APP.secret, timestamp=NOW)
+        parameters = request_parameters(
+            "POST", "/apps/1/events", key=APP.key, secret=APP.secret, timestamp=int(time.time())
+        )
         return answer(ask(create_api(hub), "POST", "/apps/1/events", params=parameters, receive=receive))
 
     def test_a_client_that_goes_away_is_no_fault_of_ours(self):
@@ -179,3 +194,23 @@ class TestIncompleteRequests:
             await asyncio.Event().wait()
 
         assert self.ask(receive, request_timeout=0.01) == (408, "The request is not complete\n")
+
+
+class TestReadQuery:
+    @pytest.mark.parametrize(
+        ("query", "pairs"),
+        [
+            (b"", []),
+            (b"a=1&b=2", [("a", "1"), ("b", "2")]),
+            (b"&a&b=&=c&a=d=e&", [("a", ""), ("b", ""), ("", "c"), ("a", "d=e")]),
+            (b"a=%C3%A9+%26", [("a", "é &")]),
+            (b"a;b=\xff", [("a;b", "ÿ")]),
+        ],
+    )
+    def test_pairs_are_read_in_their_order(self, query, pairs):
+        assert read_query(query) == pairs
+
+    @given(st.text(alphabet="ab=&;+%C3A9é", max_size=20))
+    def test_starlette_would_read_the_same(self, text):
+        query = text.encode("latin-1")
+        assert read_query(query) == QueryParams(query).multi_items()

@@ -9,9 +9,14 @@ from pusherable.server.facts import (
     ClientEvent,
     Complained,
     Connected,
+    CountChanged,
     Disconnected,
     MemberAdded,
+    Occupied,
     Refused,
+    Rejected,
+    SignedIn,
+    Subscribed,
 )
 from pusherable.server.hub import Hub
 from pusherable.server.presence import Member
@@ -54,12 +59,32 @@ class TestTell:
             ),
             (
                 MemberAdded("1", "presence-a", "ada"),
-                {"channel": "presence-a", "kind": "visit", "name": "member added", "text": "ada came to presence-a"},
+                {"channel": "presence-a", "kind": "visit", "name": "member added", "text": "ada"},
             ),
-            (Connected("1", "1.2"), {"channel": "", "kind": "visit", "name": "connected", "text": "1.2 connected"}),
+            (Connected("1", "1.2"), {"channel": "", "kind": "visit", "name": "connected", "text": "1.2"}),
+            (
+                Subscribed("1", "1.2", "a"),
+                {"channel": "a", "kind": "visit", "name": "subscribed", "text": "1.2"},
+            ),
+            (
+                Subscribed("1", "1.2", "presence-a", "ada"),
+                {"channel": "presence-a", "kind": "visit", "name": "subscribed", "text": "1.2 as ada"},
+            ),
+            (SignedIn("1", "1.2", "ada"), {"channel": "", "kind": "visit", "name": "signed in", "text": "1.2 as ada"}),
+            (Occupied("1", "a"), {"channel": "a", "kind": "visit", "name": "occupied", "text": ""}),
+            (CountChanged("1", "a", 3), {"channel": "a", "kind": "visit", "name": "count changed", "text": "3"}),
             (
                 Complained("1", "1.2", "Invalid JSON"),
-                {"channel": "", "kind": "problem", "name": "complained", "text": "1.2 was told: Invalid JSON"},
+                {"channel": "", "kind": "problem", "name": "error", "text": "1.2 was told: Invalid JSON"},
+            ),
+            (
+                Rejected("POST /apps/1/events", 401, "No"),
+                {
+                    "channel": "",
+                    "kind": "problem",
+                    "name": "refused",
+                    "text": "POST /apps/1/events was answered by 401: No",
+                },
             ),
             (
                 Refused(4001, "No"),

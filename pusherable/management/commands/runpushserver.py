@@ -38,7 +38,7 @@ from pusherable.management.supervision import (
 from pusherable.server.addresses import Address, CannotListen, InvalidAddress, address_of, listen, parse_address
 from pusherable.server.certificates import Certificate, UnusableCertificate
 from pusherable.server.config import DEFAULT_HOST, DEFAULT_PORT
-from pusherable.server.descriptors import raise_file_limit
+from pusherable.server.descriptors import FileLimit, raise_file_limit
 from pusherable.server.journal import Tone, describe, is_essential, tone_of
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Command(BaseCommand):
             _lead_project_here(address, options)
             self._check_project(options)
         service = _read_settings()
+        options |= {"file_limit": raise_file_limit()}
         self._server = self._make_server(service, address, options)
         if self._is_stopping:
             return
@@ -189,7 +190,7 @@ class Command(BaseCommand):
             f"{time.strftime('%B %d, %Y - %X')}\n"
             f"Django version {self.get_version()}, using settings {os.environ.get('DJANGO_SETTINGS_MODULE', '')!r}\n"
             f"Starting {what} at {scheme}://{address}{options['path']}/ (app {service.app_id}, key {service.key})\n"
-            f"{self._describe_resources(options['verbosity'])}"
+            f"{self._describe_resources(options)}"
             f"Quit the server with {'CTRL-BREAK' if sys.platform == 'win32' else 'CONTROL-C'}."
         )
         mismatch = explain_mismatch(service, address, _choices(options))
@@ -197,12 +198,12 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(mismatch))
         self.stdout.flush()
 
-    def _describe_resources(self, verbosity: int) -> str:
+    def _describe_resources(self, options: dict[str, Any]) -> str:
         """Where the console is, and how many may connect; nothing for those who want few lines."""
-        limit = raise_file_limit()
-        if verbosity < 1 or self._server is None:
+        limit: FileLimit | None = options["file_limit"]
+        if options["verbosity"] < 1 or self._server is None:
             return ""
-        text = f"Debug console, once: {self._server.console_link}\n"
+        text = f"Debug console, by a link that works once: {self._server.console_link}\n"
         if limit is None:
             return text
         raised = f", raised from {limit.before}" if limit.before != limit.now else ""
@@ -253,6 +254,7 @@ def _choices(options: dict[str, Any]) -> "Choices":
         has_public_metrics=options["metrics"],
         console_key=options["console_key"],
         handover=options["handover"],
+        open_files=options["file_limit"].now if options["file_limit"] else None,
     )
 
 

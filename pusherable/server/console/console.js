@@ -162,15 +162,15 @@
 
   function rowOf(happening) {
     const { channel = "", data, receivers = "", text = "", from } = happening;
-    const name = make("td", { text: happening.name, role: "cell", className: "name" });
-    if (from) name.append(" ", make("span", { text: `from ${from}`, className: "from" }));
+    const content = make("td", { role: "cell", className: "data" }, ...(data === undefined ? [text] : dataOf(data)));
+    if (from) content.append(make("span", { text: `from ${from}`, className: "from" }));
     const row = make(
       "tr",
       { role: "row", className: happening.kind },
       make("td", { role: "cell", className: "time" }, make("time", { text: clock.format(happening.time) })),
-      name,
+      make("td", { text: happening.name, role: "cell", className: "name" }),
       make("td", { text: channel, role: "cell", className: "channel" }),
-      make("td", { role: "cell", className: "data" }, ...(data === undefined ? [text] : dataOf(data))),
+      content,
       make("td", { text: receivers, role: "cell", className: "receivers number" }),
     );
     row.dataset.channel = channel;

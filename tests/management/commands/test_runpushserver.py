@@ -61,6 +61,14 @@ from django.http import JsonResponse
 
 urlpatterns += [path("browser", lambda request: JsonResponse(settings.browser))]
 """
+WEBHOOK_PAGE = """
+def take(request):
+    with open({!r}, "a") as told:
+        print(request.body.decode(), file=told)
+    return HttpResponse()
+
+urlpatterns += [path("webhooks", take)]
+"""
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"channel":"post_1"}}'
 
 
@@ -266,7 +274,7 @@ class TestArguments:
         call_command("runpushserver", "127.0.0.1:0", use_reloader=False)
         printed = capsys.readouterr().out.splitlines()
         assert [text for text in printed if text.startswith("Room for")] == ([line] if line else [])
-        assert any(text.startswith("Debug console, once: http://127.0.0.1:") for text in printed)
+        assert any(text.startswith("Debug console, by a link that works once: http://127.0.0.1:") for text in printed)
         call_command("runpushserver", "127.0.0.1:0", use_reloader=False, verbosity=0)
         assert not any(text.startswith(("Room for", "Debug console")) for text in capsys.readouterr().out.splitlines())
 
@@ -317,7 +325,7 @@ class TestServer:
             line = server.wait_for("Your settings lead to")
         assert line == (
             "Your settings lead to http://127.0.0.1:8001, not to this server. To use this one, "
-            f"set PUSHER_HOST = '127.0.0.1', PUSHER_PORT = {server.port} and PUSHER_SSL = False."
+            f"set PUSHER_HOST = '127.0.0.1' and PUSHER_PORT = {server.port}."
         )
 
     def test_every_happening_is_a_line_when_asked_for(self, subscribed):
@@ -390,6 +398,20 @@ class TestServer:
             with connect(f"ws://{server.address}/app/test-key", origin="http://localhost:8000") as client:
                 assert json.loads(client.recv(timeout=30))["event"] == "pusher:connection_established"
 
+    def test_a_client_that_shows_no_signature_in_time_is_sent_away(self, project):
+        """A.52"""
+        with (
+            running_server("--noreload", **with_settings(project, PUSHERABLE_AUTHORIZATION_TIMEOUT=0.5)) as server,
+            connect(f"ws://{server.address}/app/test-key") as client,
+        ):
+            assert json.loads(client.recv(timeout=30))["event"] == "pusher:connection_established"
+            reason = "Connection not authorized within timeout"
+            assert json.loads(client.recv(timeout=30)) == {
+                "event": "pusher:error",
+                "data": {"code": 4009, "message": reason},
+            }
+            assert closing_of(client) == Close(4009, reason)
+
     def test_with_a_path_everything_is_below_it_and_django_s_api_at_the_root_too(self):
         with running_server("--noreload", "--path", "push/", "--metrics") as server:
             assert f"Starting push server at http://{server.address}/push/ (app 1, key test-key)" in server.lines
@@ -414,6 +436,32 @@ class TestServer:
                 headers["X-Pusher-Key"], headers["X-Pusher-Signature"], body
             )
             assert webhook["events"] == [{"name": "channel_occupied", "channel": "post_1"}]
+
+    def test_those_who_leave_because_it_stops_are_told_of(self, project, subscribed):
+        """C.4"""
+        with (
+            receiving_webhooks() as receiver,
+            running_server("--noreload", **with_settings(project, PUSHERABLE_WEBHOOK_URL=receiver.url)) as server,
+        ):
+            subscribed(server, "test-key")
+            receiver.wait()
+            assert server.stop() == 0
+            _, body = receiver.wait()
+        assert json.loads(body)["events"] == [{"name": "channel_vacated", "channel": "post_1"}]
+
+    def test_a_page_of_the_project_itself_is_told_of_those_too(self, project, subscribed):
+        told = project["cwd"] / "told"
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        settings = with_settings(project, PUSHERABLE_WEBHOOK_URL=f"http://{address}/webhooks")
+        (project["cwd"] / "urls.py").write_text(URLS + WEBHOOK_PAGE.format(str(told)))
+        with running_server("--noreload", "--allrequests", address=address, **settings) as server:
+            subscribed(server, "test-key")
+            server.wait_for("POST /webhooks")
+            assert server.stop() == 0
+        assert "not sent" not in server.output
+        names = [event["name"] for line in told.read_text().splitlines() for event in json.loads(line)["events"]]
+        assert names == ["channel_occupied", "channel_vacated"]
 
     def test_a_half_open_request_holds_up_nobody(self, subscribed):
         with (
@@ -570,7 +618,8 @@ class TestAllRequests:
                 "data": '{"by":"the project"}',
             }
             assert read(server, "/static/pusherable/pusherable.js")[0] == 200
-            assert read(server, "/apps/1/channels")[0] == 401
+            assert read(server, "/apps/1/channels?auth_key=test-key")[0] == 401
+            server.wait_for("GET /apps/1/channels was answered by 401: Missing query parameters: auth_timestamp")
             assert read(server, "/nowhere")[0] == 404
             server.wait_for('"GET / HTTP/1.1" 200 17')
         assert "System check identified no issues" in server.output
