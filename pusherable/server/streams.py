@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -241,18 +241,31 @@ class Streams:
         return PlainTextResponse(f"{reason}\n", status_code=status, headers=headers)
 
 
-class _StreamResponse(StreamingResponse):
-    """Sends a stream, and ends it when its client has gone."""
+class _StreamResponse(Response):
+    """Sends a stream, and ends it when its client has gone. No tasks but one, which waits for just that."""
 
     def __init__(self, stream: Stream, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers, media_type=MEDIA_TYPE)
+        # It has an end, but nobody knows where.
+        del self.headers["content-length"]
         self._stream = stream
-        super().__init__(stream, headers=headers, media_type=MEDIA_TYPE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        departure = asyncio.ensure_future(_await_departure(receive))
+        departure.add_done_callback(lambda done: self._stream.end())
         try:
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for part in self._stream:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._stream.end()
+            departure.cancel()
+
+
+async def _await_departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _choose_retry() -> int:
