@@ -6,7 +6,6 @@ signed requests, over several kept-alive connections, by another process.
 
 import argparse
 import contextlib
-import importlib.util
 import multiprocessing
 import select
 import socket
@@ -106,14 +105,11 @@ def measure(peer: Peer, *, connections: int, seconds: float) -> tuple[float, flo
     return answers / took, (cpu_seconds(peer.pid) - before) / max(1, answers)
 
 
-def make_contestants() -> tuple[list[Contestant], list[list[str]]]:
-    contestants = [
-        Contestant(OURS, run_ours),
-        Contestant("bare uvicorn, h11", lambda: run_bare("h11")),
-    ]
-    if importlib.util.find_spec("httptools") is None:
-        return contestants, [["bare uvicorn, httptools", "not run: pip install -r benchmarks/requirements.txt"]]
-    return [*contestants, Contestant("bare uvicorn, httptools", lambda: run_bare("httptools"))], []
+CONTESTANTS = (
+    Contestant(OURS, run_ours),
+    Contestant("bare uvicorn, httptools", lambda: run_bare("httptools")),
+    Contestant("bare uvicorn, h11", lambda: run_bare("h11")),
+)
 
 
 def main() -> None:
@@ -123,11 +119,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     options = parser.parse_args()
     print(f"{describe_machine()}\n")
-    contestants, missing = make_contestants()
     rates: dict[str, list[float]] = {}
     costs: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
-        peers = {contestant.name: stack.enter_context(contestant.start()) for contestant in contestants}
+        peers = {contestant.name: stack.enter_context(contestant.start()) for contestant in CONTESTANTS}
         for turn in range(options.rounds):
             names = list(peers)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
@@ -155,7 +150,7 @@ def main() -> None:
             ]
         )
     titles = ["server", "requests/s", "spread", "CPU each", "spread", "ours / it", "by CPU time"]
-    print_table(titles, rows + missing)
+    print_table(titles, rows)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ class Census:
     connections: int
     occupied: int
     memory: int
+    #: Pieces of memory that Python has given to whatever lives: unlike the memory itself, they do not scatter.
+    blocks: int
     #: What the server has logged as its own fault.
     faults: tuple[str, ...]
 
@@ -166,6 +168,7 @@ def _serve(pipe: Pipe) -> None:
                 hub.connection_count(app),
                 len(list(hub.occupied_channels(app))),
                 resident_bytes(os.getpid()),
+                sys.getallocatedblocks(),
                 tuple(faults.texts),
             )
         )
@@ -352,6 +355,7 @@ def print_censuses(start: Census, warm: Census, end: Census) -> None:
     censuses = (start, warm, end)
     rows = [
         ["memory, KiB", *(str(census.memory // 1024) for census in censuses)],
+        ["pieces of memory", *(str(census.blocks) for census in censuses)],
         ["open files", *(str(census.files) for census in censuses)],
         ["connections", *(str(census.connections) for census in censuses)],
         ["occupied channels", *(str(census.occupied) for census in censuses)],
@@ -388,13 +392,14 @@ def main() -> int:
         for stage in range(STAGES):
             seconds = (options.seconds - warming) / STAGES
             done += asyncio.run(visit(server.port, seconds=seconds, seed=f"{options.seed}-{stage}", **crowd))
-            course.append(server.take_census().memory // 1024)
+            census = server.await_empty(start)
+            course.append(f"{census.memory // 1024} ({census.blocks})")
         end = server.await_empty(start)
     finally:
         server.stop()
     print(", ".join(f"{name}: {count}" for name, count in sorted(done.items())) + "\n")
     print_censuses(start, warm, end)
-    print(f"Memory in KiB after each of {STAGES} stages: {', '.join(map(str, course))}")
+    print(f"Memory in KiB (and pieces) after each of {STAGES} stages: {', '.join(course)}")
     leaks = find_leaks(start, warm, end, tolerance=options.tolerance * 1024)
     print("\n".join(leaks) or "Nothing has stayed behind.")
     return 1 if leaks else 0

@@ -106,6 +106,8 @@ class HttpListener(HttpToolsProtocol):
         self._deadline.cancel()
         self.transport = self._socket
         super().handle_websocket_upgrade()
+        # It refers to us, as we to it: thousands would wait for the garbage collector.
+        self.parser = None  # type: ignore[assignment]
 
     def _await_request(self) -> None:
         self._deadline = self.loop.call_later(self.hub.config.request_timeout, self._check_request)

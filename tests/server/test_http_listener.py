@@ -1,11 +1,12 @@
 import asyncio
+import gc
 import logging
 from contextlib import closing, suppress
 
 import pytest
 
 from pusherable.server.facts import Connected
-from pusherable.server.http_listener import JoinedWrites
+from pusherable.server.http_listener import HttpListener, JoinedWrites
 from tests.server.loops import FakeLoop
 from tests.server.threads import client_frame, read_to_end, read_until, upgrade_request
 
@@ -85,6 +86,16 @@ class TestUpgrade:
             client.sendall(client_frame(b"?", opcode=9))
             read_until(client, b"\x8a\x01?")
         assert isinstance(server.wait_for(Connected), Connected)
+
+    def test_nothing_is_left_of_the_request(self, server):
+        server.call(gc.collect)
+        server.call(gc.disable)
+        try:
+            with closing(server.upgrade_raw()):
+                listeners = [each for each in server.call(gc.get_objects) if isinstance(each, HttpListener)]
+        finally:
+            server.call(gc.enable)
+        assert listeners == []
 
     @pytest.mark.parametrize("version", [b"HTTP/1.0", b"HTTP/2.0"])
     def test_it_takes_http_1_1(self, server, version):
