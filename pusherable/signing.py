@@ -2,7 +2,10 @@
 
 import hashlib
 import hmac
+import json
 from collections.abc import Iterable, Mapping
+
+from pusherable.channels import ChannelKind, kind_of
 
 
 def sign(secret: str, message: str | bytes) -> str:
@@ -25,6 +28,52 @@ def channel_message(socket_id: str, channel: str, channel_data: str | None = Non
 def user_message(socket_id: str, user_data: str) -> str:
     """What is signed to sign one connection in as a user (protocol A.46)."""
     return f"{socket_id}::user::{user_data}"
+
+
+def stream_message(
+    channels: Iterable[str],
+    *,
+    issued: int,
+    expires: int,
+    channel_data: str | None = None,
+    user_data: str | None = None,
+) -> str:
+    """What is signed to let whoever has it open an event stream; ``issued`` and ``expires`` are seconds since 1970.
+
+    Public channels are left out: anybody may add them to an address. ``channel_data`` is for all presence channels.
+    """
+    signed = [channel for channel in channels if is_signed_for_streams(channel)]
+    # Its first line keeps it apart from whatever else is signed with the secret.
+    return "stream\n" + json.dumps([signed, issued, expires, channel_data, user_data])
+
+
+def stream_parameters(
+    channels: Iterable[str],
+    *,
+    key: str,
+    secret: str,
+    issued: int,
+    expires: int,
+    channel_data: str | None = None,
+    user_data: str | None = None,
+) -> list[tuple[str, str]]:
+    """The query of an event stream's signed address, in order; a channel each is a pair of its own."""
+    channels = tuple(channels)
+    message = stream_message(channels, issued=issued, expires=expires, channel_data=channel_data, user_data=user_data)
+    optional = {"channel_data": channel_data, "user_data": user_data}
+    return [
+        *(("channel", channel) for channel in channels),
+        *((name, value) for name, value in optional.items() if value is not None),
+        ("issued", str(issued)),
+        ("expires", str(expires)),
+        ("auth", f"{key}:{sign(secret, message)}"),
+    ]
+
+
+def is_signed_for_streams(channel: str) -> bool:
+    """Whether an event stream has to show a signature for a channel: for all but public ones."""
+    kind = kind_of(channel)
+    return kind.needs_authorization or kind is ChannelKind.SERVER_TO_USER
 
 
 def request_message(method: str, path: str, parameters: Iterable[tuple[str, str]]) -> str:

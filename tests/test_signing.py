@@ -77,6 +77,34 @@ class TestRequestParameters:
         assert set(parameters) == {"auth_key", "auth_timestamp", "auth_version", "auth_signature", "info"}
 
 
+class TestStreamParameters:
+    def test_what_is_signed_is_all_but_public_channels(self):
+        message = 'stream\n[["private-b", "#server-to-user-1"], 10, 20, "{}", null]'
+        assert signing.stream_parameters(
+            ["a", "private-b", "#server-to-user-1"],
+            key=KEY,
+            secret=SECRET,
+            issued=10,
+            expires=20,
+            channel_data="{}",
+        ) == [
+            ("channel", "a"),
+            ("channel", "private-b"),
+            ("channel", "#server-to-user-1"),
+            ("channel_data", "{}"),
+            ("issued", "10"),
+            ("expires", "20"),
+            ("auth", f"{KEY}:{signing.sign(SECRET, message)}"),
+        ]
+
+    def test_a_user_is_signed_too(self):
+        pairs = signing.stream_parameters([], key=KEY, secret=SECRET, issued=1, expires=2, user_data="u")
+        message = signing.stream_message([], issued=1, expires=2, user_data="u")
+        assert message == 'stream\n[[], 1, 2, null, "u"]'
+        assert pairs[0] == ("user_data", "u")
+        assert pairs[-1] == ("auth", f"{KEY}:{signing.sign(SECRET, message)}")
+
+
 class TestSameText:
     def test_equal_and_different(self):
         assert signing.same_text("ä", "ä")

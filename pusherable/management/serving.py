@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from django.utils.module_loading import import_string
 
 from pusherable.conf import Service, settings
 from pusherable.management.features import read_features, read_limits
+from pusherable.management.handovers import Handover
 from pusherable.management.visitors import VisitorSignals, has_receivers
 from pusherable.server.addresses import Address
 from pusherable.server.api import create_api
@@ -30,6 +32,7 @@ from pusherable.server.listener import PushServer, Traffic
 from pusherable.server.metrics import Audience, Metrics, monitoring_routes
 from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
+from pusherable.server.streams import Streams
 from pusherable.server.viewers import Feed
 from pusherable.transport import make_tls_context
 
@@ -51,6 +54,8 @@ class Choices:
     certificate: Certificate | None = None
     has_public_metrics: bool = False
     console_key: str | None = None
+    #: From the last process under the same supervisor, and for the next one.
+    handover: Handover | None = None
     #: How many files may be open, if there is a limit to it.
     open_files: int | None = None
 
@@ -87,6 +92,9 @@ class ProjectServer:
             config,
             observers=[*observers, feed.observe, metrics.observe, *(worker.observe for worker in workers)],
         )
+        self._histories = hub.histories
+        self._streams = Streams(hub, openings=openings)
+        self._feed = feed
         # Among pages, the address may be one of the project's.
         audience: Audience = "this machine" if pages is None else "nobody"
         if choices.has_public_metrics:
@@ -96,7 +104,7 @@ class ProjectServer:
         answer_without_prefix(api, choices.path)
         signed = list(api.routes)
         api.add_middleware(CountedRequests, count=metrics.count_request)
-        api.router.routes += self._console.routes()
+        api.router.routes += [*self._streams.routes(), *self._console.routes()]
         api.router.routes += monitoring_routes(metrics, hub, traffic, webhooks=self._webhooks, audience=audience)
         self._server = PushServer(
             hub,
@@ -104,7 +112,7 @@ class ProjectServer:
             traffic=traffic,
             openings=openings,
             certificate=choices.certificate,
-            on_stop=feed.close,
+            on_stop=self._close_streams,
             on_departure=self._tell_departures if self._webhooks else None,
         )
         #: What answers HTTP.
@@ -120,8 +128,10 @@ class ProjectServer:
         workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
         for worker in workers:
             worker.start()
+        self._take_over()
         try:
             self._server.run(sockets=[listener])
+            self._hand_over()
         finally:
             for worker in workers:
                 worker.stop(timeout=_PATIENCE)
@@ -129,6 +139,23 @@ class ProjectServer:
     def request_stop(self) -> None:
         """Stop within about a second, from whatever thread; clients are told to come back."""
         self._server.request_stop()
+
+    def _close_streams(self) -> None:
+        self._feed.close()
+        self._streams.close()
+
+    def _take_over(self) -> None:
+        """Go on with the streams of the process that was here before."""
+        if self._choices.handover is None:
+            return
+        text, age = self._choices.handover.take()
+        # Where there is nothing to go on with, clients are told that they may have missed something.
+        with suppress(ValueError):
+            self._histories.restore(text, age=age)
+
+    def _hand_over(self) -> None:
+        if self._choices.handover is not None:
+            self._choices.handover.write(self._histories.dump())
 
     async def _tell_departures(self) -> None:
         """Send the last webhooks while the project's pages still answer: one of them may be who they are for."""

@@ -14,6 +14,8 @@ from typing import Final
 
 from django.utils import autoreload
 
+from pusherable.management.handovers import Handover
+
 #: The file descriptor of the listening socket, told to the child.
 SOCKET_VARIABLE: Final = "PUSHERABLE_SERVER_FD"
 #: The process id of a supervisor, told to its child and to nobody further down.
@@ -54,6 +56,7 @@ class Supervisor:
         self, listener: socket.socket | None, *, arguments: Sequence[str | os.PathLike[str]] | None = None
     ) -> None:
         self._listener = listener
+        self._handover = Handover.make()
         self._arguments = arguments
         self._child: subprocess.Popen[bytes] | None = None
         self._is_stopping = False
@@ -62,6 +65,12 @@ class Supervisor:
         """Supervise until told to stop or until a child ends for good; returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        try:
+            return self._supervise()
+        finally:
+            self._handover.close()
+
+    def _supervise(self) -> int:
         has_reloaded = False
         while not self._is_stopping:
             before = dict(_modification_times())
@@ -86,6 +95,7 @@ class Supervisor:
         if self._listener is not None:
             self._listener.set_inheritable(True)
             environment[SOCKET_VARIABLE] = str(self._listener.fileno())
+            environment |= self._handover.lend()
         arguments = self._arguments or autoreload.get_child_arguments()
         self._child = subprocess.Popen(arguments, env=environment, close_fds=False)
         if self._is_stopping:

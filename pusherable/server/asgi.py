@@ -1,12 +1,16 @@
 """ASGI apps around ASGI apps: which of two answers a request, and a line of log for it."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Application = ASGIApp
+
+#: Among the extensions in the scope of a request: what cuts its connection off at once.
+ABORT: Final = "pusherable.abort"
 
 
 def answer_without_prefix(api: Starlette, prefix: str) -> None:
@@ -17,6 +21,15 @@ def answer_without_prefix(api: Starlette, prefix: str) -> None:
             for route in api.routes
             if isinstance(route, Route)
         ]
+
+
+def with_abort(app: Application, abort: Callable[[], None]) -> Application:
+    """``app``, told how to cut off a connection whose client takes nothing any more (by ``ABORT`` in its scope)."""
+
+    async def lent(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {**scope.get("extensions", {}), ABORT: abort}}, receive, send)
+
+    return lent
 
 
 class ApiFirst:

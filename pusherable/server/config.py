@@ -58,6 +58,15 @@ class Limits:
     cache_ttl: float = 1_800.0
     #: Memory for what the cache channels of one app remember.
     cache_size: int = 67_108_864
+    #: Of one event stream.
+    channels_per_stream: int = 100
+    #: For how long a signed address may let its visitor in.
+    stream_lifetime: float = 86_400.0
+    #: What is kept of each channel of event streams for those who come back: events, and how old they are at most, ...
+    history_length: int = 100
+    history_age: float = 300.0
+    #: ... and how much memory all channels of all apps take for it.
+    history_size: int = 16_777_216
     #: Subscribers up to whom each change of their number is told at once, ...
     count_threshold: int = 100
     #: ... and how long later ones wait for it at most (protocol A.45).
@@ -84,6 +93,8 @@ class ServerConfig:
     path: str = ""
     activity_timeout: float = 120
     pong_timeout: float = 30
+    #: How often an event stream that is silent shows that it is alive.
+    heartbeat: float = 15.0
     #: How far a signed request's time may be from ours (protocol B.8).
     timestamp_window: int = 600
     #: How long a client may take over an HTTP request.

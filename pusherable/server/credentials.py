@@ -69,7 +69,7 @@ def verify_user(app: App, *, socket_id: str, fields: Mapping[str, Any]) -> User:
         subject="signin",
         kind="signin",
     )
-    return _read_user(data)
+    return read_user(data)
 
 
 def read_member(channel_data: str, limits: Limits) -> Member:
@@ -88,6 +88,19 @@ def member_of(user: User, limits: Limits) -> Member:
     return _check_member(user.id, user.user_info, limits)
 
 
+def read_user(data: str) -> User:
+    """The user that ``user_data`` describes (protocol A.46)."""
+    content = _read_object(data, "user_data")
+    id, watchlist = content.get("id"), content.get("watchlist")
+    if not isinstance(id, str) or not id:
+        raise Denied("user_data needs an id, which is a string that is not empty")
+    if watchlist is None:
+        watchlist = []
+    if not isinstance(watchlist, list) or not all(isinstance(watched, str) for watched in watchlist):
+        raise Denied("The watchlist in user_data is not an array of strings")
+    return User(id, data, content.get("user_info"), tuple(dict.fromkeys(watchlist)))
+
+
 def _verify(app: App, auth: object, signed: str, *, action: str, subject: str, kind: str) -> None:
     if not isinstance(auth, str) or not auth:
         raise Denied(f"Auth info required to {action}")
@@ -100,18 +113,6 @@ def _verify(app: App, auth: object, signed: str, *, action: str, subject: str, k
         raise Denied(
             f"Invalid signature: Expected HMAC SHA256 hex digest of {quote(signed)}, but got {quote(signature)}"
         )
-
-
-def _read_user(data: str) -> User:
-    content = _read_object(data, "user_data")
-    id, watchlist = content.get("id"), content.get("watchlist")
-    if not isinstance(id, str) or not id:
-        raise Denied("user_data needs an id, which is a string that is not empty")
-    if watchlist is None:
-        watchlist = []
-    if not isinstance(watchlist, list) or not all(isinstance(watched, str) for watched in watchlist):
-        raise Denied("The watchlist in user_data is not an array of strings")
-    return User(id, data, content.get("user_info"), tuple(dict.fromkeys(watchlist)))
 
 
 def _read_object(text: str, name: str) -> dict[str, Any]:

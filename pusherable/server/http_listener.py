@@ -5,6 +5,7 @@ from typing import ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pusherable.server.asgi import with_abort
 from pusherable.server.hub import Hub
 
 # Bytes of a request's head, and of what it is read in.
@@ -62,6 +63,7 @@ class HttpListener(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app = with_abort(self.app, transport.abort)
         self._socket = transport
         self.transport = JoinedWrites(transport, self.loop)
         self._unread = 0

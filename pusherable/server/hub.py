@@ -1,6 +1,7 @@
 """Who is connected and who is subscribed, and who therefore receives what. Synchronous: no locks, no awaiting."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -12,6 +13,7 @@ from pusherable.server.caches import Cache, CachedEvent
 from pusherable.server.config import App, ServerConfig
 from pusherable.server.connections import Client, Connection, new_socket_id
 from pusherable.server.credentials import Member, User
+from pusherable.server.histories import Histories
 from pusherable.server.messages import cache_miss, channel_event, error, quote
 from pusherable.server.presence import Presence
 from pusherable.server.protocol import CloseCode, ErrorCode, Objection, Refusal, Relay, refuse_subscription
@@ -48,6 +50,10 @@ class Hub:
         self._observers = tuple(observers)
         self._clock = clock
         limits = config.limits
+        #: What streams that lost their connection have missed.
+        self.histories = Histories(limits, clock=clock)
+        # Whose streams are over, though their addresses may be valid still; the longest ago first.
+        self._terminated: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._tenants = {
             app.id: _Tenant(
                 app,
@@ -139,7 +145,9 @@ class Hub:
         channel, app_id = self._tenants[connection.app.id].channels[event.channel], connection.app.id
         # Never what the client itself says of who it is (protocol A.39).
         user_id = channel.user_of(connection)
-        channel.broadcast(channel_event(event.event, event.channel, event.data, user_id=user_id), excluded=connection)
+        message = channel_event(event.event, event.channel, event.data, user_id=user_id)
+        self.histories.record(app_id, message)
+        channel.broadcast(message, excluded=connection)
         self.tell(facts.ClientEvent(app_id, event.channel, event.event, event.data, connection.socket_id, user_id))
 
     def sign_in(self, connection: Connection, user: User) -> None:
@@ -160,22 +168,35 @@ class Hub:
         excluded = tenant.connections.get(socket_id) if socket_id else None
         for channel in dict.fromkeys(channels):
             receivers = 0
-            if channel in tenant.channels:
+            occupied = tenant.channels.get(channel)
+            if occupied is not None or self.histories.keeps(app.id, channel):
                 message = channel_event(name, channel, data)
-                receivers = tenant.channels[channel].broadcast(message, excluded=excluded)
+                self.histories.record(app.id, message)
+                receivers = occupied.broadcast(message, excluded=excluded) if occupied is not None else 0
             if _is_cache(channel):
                 tenant.cache.put(channel, name, data, self._clock())
             self.tell(facts.Broadcast(app.id, channel, name, data, receivers))
 
     def terminate(self, app: App, user_id: str) -> None:
         """Send every connection away that is signed in as this user (protocol A.53)."""
+        self._terminated.pop((app.id, user_id), None)
+        self._terminated[app.id, user_id] = self._clock()
         refusal = Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
         for connection in self._tenants[app.id].users.connections_of(user_id):
             connection.client.dismiss(refusal)
 
+    def was_terminated(self, app: App, user_id: str, *, within: float) -> bool:
+        """Whether a user was sent away in the last ``within`` seconds, which are no more than a stream's lifetime."""
+        terminated = self._terminated.get((app.id, user_id))
+        return terminated is not None and self._clock() - terminated <= within
+
     def tick(self) -> None:
         """Do what time alone brings about; whoever runs the hub calls it about once a second, or more often."""
         now = self._clock()
+        self.histories.purge()
+        over = now - self.config.limits.stream_lifetime - self.config.timestamp_window
+        while self._terminated and next(iter(self._terminated.values())) < over:
+            self._terminated.popitem(last=False)
         for tenant in self._tenants.values():
             tenant.cache.purge(now)
             self._dismiss_strangers(tenant, now)

@@ -13,11 +13,16 @@ _QUOTE: Final = 200
 
 
 class Message:
-    """One message in the forms in which it leaves; ``frame`` is a whole WebSocket frame."""
+    """One message in the forms in which it leaves; ``frame`` is a whole WebSocket frame.
 
-    __slots__ = ("frame", "text")
+    ``block`` is the same for an event stream, as soon as one of ``histories.py`` has made it.
+    """
+
+    __slots__ = ("block", "channel", "data", "event", "frame", "text")
 
     def __init__(self, event: str, data: object, *, channel: str | None = None, user_id: str | None = None) -> None:
+        self.event, self.channel, self.data = event, channel, data
+        self.block: bytes | None = None
         content: dict[str, Any] = {"event": event}
         # Without a channel the key must be missing, or pysher drops the message (protocol A.8).
         if channel is not None:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any, Final
 
 from pusherable.channels import kind_of
+from pusherable.server.blocks import encode_event
 from pusherable.server.config import App
 from pusherable.server.connections import Connection
 from pusherable.server.facts import (
@@ -195,8 +196,7 @@ def _cut(whole: list[Any]) -> dict[str, Any]:
 
 
 def _event(name: str, data: str) -> str:
-    # JSON has no line breaks, by which the lines of a stream would be told apart.
-    return f"event: {name}\ndata: {data}\n\n"
+    return encode_event(name, data).decode()
 
 
 async def _comes(event: asyncio.Event, *, within: float) -> bool:

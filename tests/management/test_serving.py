@@ -7,8 +7,9 @@ from django.urls import path
 
 from pusherable.conf import Service, SettingsError
 from pusherable.management import serving
+from pusherable.management.handovers import Handover
 from pusherable.management.serving import Choices, ProjectServer, explain_mismatch, make_pages, read_origins
-from pusherable.server.addresses import Address
+from pusherable.server.addresses import Address, listen
 from pusherable.server.certificates import Certificate
 from pusherable.server.config import App, Limits
 from pusherable.server.hub import Hub
@@ -124,6 +125,38 @@ class TestProjectServer:
         choices = Choices(certificate=Certificate(certificate.cert, certificate.key) if has_tls else None)
         link = ProjectServer(SERVICE, HERE, choices).console_link
         assert link.startswith(f"{scheme}://127.0.0.1:8001/pusherable/console/?token=")
+
+    def test_streams_are_at_their_address(self):
+        for prefix in ("", "/push"):
+            app = ProjectServer(SERVICE, HERE, Choices(path=prefix)).app
+            answer = ask(app, "HEAD", f"{prefix}/stream?channel=a")
+            assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+    def test_streams_go_on_in_the_next_process(self):
+        handover = Handover.make()
+        choices = Choices(handover=handover)
+        first, second, third = (ProjectServer(SERVICE, HERE, choices) for _ in range(3))
+        for server in (first, second):
+            with listen(Address("127.0.0.1", 0)) as listener:
+                server.request_stop()
+                server.run(listener)
+        assert second._histories.now == first._histories.now
+        assert third._histories.now != first._histories.now
+        # A process that has died without a word leaves nothing.
+        handover.write("{")
+        with listen(Address("127.0.0.1", 0)) as listener:
+            third.request_stop()
+            third.run(listener)
+        assert third._histories.now != first._histories.now
+        handover.close()
+
+    def test_without_a_supervisor_streams_begin_anew(self):
+        server = ProjectServer(SERVICE, HERE, PLAIN)
+        before = server._histories.now
+        with listen(Address("127.0.0.1", 0)) as listener:
+            server.request_stop()
+            server.run(listener)
+        assert server._histories.now == before
 
     def test_a_malformed_webhook_url_is_an_error(self, settings):
         settings.PUSHERABLE_WEBHOOK_URL = "nowhere"

@@ -69,6 +69,11 @@ class TestSupervisor:
         )
         assert supervise(program, listener=listener) == (9, 1)
 
+    def test_a_child_leaves_something_to_the_next(self, supervise, listener):
+        take = "from pusherable.management.handovers import Handover\nhandover = Handover.take_inherited()\n"
+        programs = f"{take}handover.write('x')\nsys.exit(3)", f"{take}sys.exit(9 if handover.take()[0] == 'x' else 0)"
+        assert supervise(*programs, listener=listener) == (9, 2)
+
     def test_without_a_socket_there_is_none_to_give(self, supervise):
         assert supervise(f"sys.exit(9 if {SOCKET_VARIABLE!r} not in os.environ else 0)") == (9, 1)
 

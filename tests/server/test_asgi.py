@@ -5,7 +5,14 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from pusherable.server.api import create_api
-from pusherable.server.asgi import ApiFirst, CountedRequests, LoggedRequests, answer_without_prefix
+from pusherable.server.asgi import (
+    ABORT,
+    ApiFirst,
+    CountedRequests,
+    LoggedRequests,
+    answer_without_prefix,
+    with_abort,
+)
 from pusherable.server.hub import Hub
 from tests.server.conftest import ask
 
@@ -65,6 +72,20 @@ class TestAnswerWithoutPrefix:
         api.router.routes.append(Mount("/push/files", pages))
         answer_without_prefix(api, "/push")
         assert ask(api, "GET", "/files/a").status_code == 404
+
+
+class TestWithAbort:
+    def test_the_app_is_told_how_to_cut_the_connection_off(self):
+        scopes = []
+
+        async def watching(scope, receive, send):
+            scopes.append(scope)
+            await pages(scope, receive, send)
+
+        given = {"others": {}}
+        answer = ask(with_abort(watching, print), "GET", "/", extensions=given)
+        assert (answer.text, given) == ("the pages", {"others": {}})
+        assert [scope["extensions"] for scope in scopes] == [{"others": {}, ABORT: print}]
 
 
 class TestCountedRequests:

@@ -581,6 +581,54 @@ class TestTerminate:
         hub.terminate(APP, "7")
 
 
+class TestWasTerminated:
+    def test_a_user_who_is_sent_away_was_so_for_a_while(self, hub, clock):
+        """A.53"""
+        hub.terminate(APP, "7")
+        clock.advance(10)
+        assert hub.was_terminated(APP, "7", within=10)
+        assert not hub.was_terminated(APP, "7", within=9)
+        assert not hub.was_terminated(OTHER_APP, "7", within=10)
+        hub.terminate(APP, "7")
+        assert hub.was_terminated(APP, "7", within=9)
+
+    def test_it_is_forgotten_when_no_address_is_so_old(self, hub, clock):
+        hub.terminate(APP, "7")
+        clock.advance(5)
+        hub.terminate(APP, "8")
+        clock.advance(86_400 + 600 - 4)
+        hub.tick()
+        assert [hub.was_terminated(APP, user_id, within=10**6) for user_id in "78"] == [False, True]
+
+
+class TestHistories:
+    """What streams may come back for."""
+
+    def missed(self, hub, start, *channels):
+        return [block.split(b"\n")[:2] for block in hub.histories.missed("1", channels, start, limit=10**6).blocks]
+
+    def test_events_are_kept_though_nobody_listens_just_now(self, hub):
+        start = hub.histories.now
+        hub.histories.follow("1", "a")
+        hub.publish(APP, channels=["a", "b"], name="e", data="1")
+        assert self.missed(hub, start, "a") == [[b"event: e", b"data: 1"]]
+        assert not hub.histories.keeps("1", "b")
+
+    def test_what_clients_say_is_kept(self, hub, connection):
+        start = hub.histories.now
+        hub.histories.follow("1", "private-a")
+        hub.subscribe(connection, "private-a")
+        hub.relay(connection, Relay("private-a", "client-x", "2"))
+        assert self.missed(hub, start, "private-a") == [[b"event: client-x", b"data: 2"]]
+
+    def test_time_makes_an_end_of_them(self, hub, clock):
+        hub.histories.follow("1", "a")
+        hub.histories.leave("1", "a")
+        clock.advance(300)
+        hub.tick()
+        assert not hub.histories.keeps("1", "a")
+
+
 class TestConnections:
     def test_all_are_given_in_order(self, hub):
         connections = tuple(hub.connect(APP, RecordingClient()) for _ in range(3))

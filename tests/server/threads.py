@@ -16,6 +16,7 @@ from pusherable.server.config import ServerConfig
 from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.listener import PushServer
+from pusherable.server.streams import Streams
 
 TIMEOUT = 20.0
 
@@ -28,7 +29,10 @@ class ThreadedServer:
         self.on_fact: Callable[[Fact], None] = lambda fact: None
         self._happened = threading.Condition()
         self.hub = Hub(config, observers=[self._note])
-        self._server = PushServer(self.hub, create_api(self.hub), **options)
+        api = create_api(self.hub)
+        self.streams = Streams(self.hub, openings=options.get("openings"))
+        api.router.routes += self.streams.routes()
+        self._server = PushServer(self.hub, api, **{"on_stop": self.streams.close, **options})
         self._socket = listen(Address("127.0.0.1", 0))
         self.address = address_of(self._socket)
         self._loop = asyncio.new_event_loop()

@@ -25,6 +25,7 @@ from pusherable.conf import (
     SettingsError,
     settings,
 )
+from pusherable.management.handovers import Handover
 from pusherable.management.supervision import (
     CAN_HAND_ON,
     Supervisor,
@@ -102,6 +103,7 @@ class Command(BaseCommand):
             "certificate": _read_certificate(options),
             # Whatever this process starts is not to know it.
             "console_key": os.environ.pop(_CONSOLE_VARIABLE, None),
+            "handover": Handover.take_inherited(),
         }
         supervisor = take_supervisor()
         if supervisor is not None:
@@ -251,6 +253,7 @@ def _choices(options: dict[str, Any]) -> "Choices":
         certificate=options["certificate"],
         has_public_metrics=options["metrics"],
         console_key=options["console_key"],
+        handover=options["handover"],
         open_files=options["file_limit"].now if options["file_limit"] else None,
     )
 

@@ -1,0 +1,293 @@
+"""Event streams: the server's events over plain HTTP, for any ``EventSource``, and for ``curl -N``."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from pusherable.channels import kind_of
+from pusherable.events import RESERVED_PREFIXES
+from pusherable.server.asgi import ABORT
+from pusherable.server.blocks import HEARTBEAT, MEDIA_TYPE, encode_event, encode_position, encode_retry
+from pusherable.server.connections import Connection
+from pusherable.server.credentials import Denied
+from pusherable.server.decoding import encode
+from pusherable.server.facts import Refused
+from pusherable.server.histories import Cursor, Missed
+from pusherable.server.hub import Hub
+from pusherable.server.messages import Message, connection_established, error, quote
+from pusherable.server.openings import Opening, Openings
+from pusherable.server.passes import Pass, read_pass
+from pusherable.server.protocol import CloseCode, Objection, Refusal
+
+#: Below the server's own path.
+PATH: Final = "/stream"
+#: Milliseconds after which a browser comes back. Not all at once, or they would all be late.
+RETRY: Final = (1_000, 3_000)
+
+_HEADERS: Final = {
+    # A proxy that compresses would hold back what it has not enough of yet.
+    "Cache-Control": "no-store, no-transform",
+    "Vary": "Origin",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+_STATUSES: Final = {
+    CloseCode.OVER_CONNECTIONS: 503,
+    CloseCode.OVER_CAPACITY: 503,
+}
+
+
+class Stream:
+    """One open stream: the hub's client, whose messages wait here until its connection takes them."""
+
+    def __init__(self, hub: Hub, wish: Pass, *, abort: Callable[[], None], on_end: Callable[["Stream"], None]) -> None:
+        self._hub = hub
+        self._abort = abort
+        self._on_end = on_end
+        self._limit = hub.config.limits.write_buffer_size
+        self._opening: list[Message] | None = []
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._is_due = asyncio.Event()
+        self._is_quiet = False
+        self._is_slow = False
+        self._has_ended = False
+        self.connection: Connection = hub.connect(wish.app, self)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(hub.config.heartbeat, self._beat)
+
+    def deliver(self, message: Message) -> None:
+        if self._opening is not None:
+            # Whether the client has this already depends on where it goes on.
+            self._opening.append(message)
+            return
+        self._put(self._hub.histories.stamp(message))
+
+    def dismiss(self, refusal: Refusal) -> None:
+        self.deliver(error(str(refusal), code=refusal.code))
+        self._hub.tell(Refused(refusal.code, str(refusal), self.connection.socket_id))
+        self.end()
+
+    def begin(self, cursor: Cursor | None, missed: Missed) -> None:
+        """Send what there is to be known now, then what was missed; from then on events go out as they come.
+
+        Until all of it is read, the client's cursor stays where it was: if the connection is lost on the way, the
+        next one begins in the same place.
+        """
+        histories = self._hub.histories
+        is_back = cursor is not None and histories.knows(cursor)
+        start = cursor if cursor is not None and is_back else histories.now
+        opening, self._opening = self._opening or [], None
+        self._put(encode_retry(_choose_retry()))
+        self._put(encode_position(start.write()))
+        for message in opening:
+            # What a cache channel remembers, a client that is back has had, or is about to have among the rest.
+            if _is_own(message) or not is_back or message.channel in missed.lost:
+                self._put(histories.stamp(message, at=start))
+        if missed.lost:
+            self._put(encode_event("resync", encode({"channels": missed.lost}), id=start.write()))
+        for block in missed.blocks:
+            self._put(block)
+        self._put(encode_position(histories.now.write()))
+
+    def end(self) -> None:
+        """Leave the hub, and close when the rest is read; a second time does nothing."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        self._timer.cancel()
+        self._is_due.set()
+        self._hub.disconnect(self.connection)
+        self._on_end(self)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What is to be sent, as it comes, until the stream has ended."""
+        while self._waiting or not self._has_ended:
+            await self._is_due.wait()
+            waiting, self._waiting, self._size = self._waiting, [], 0
+            if not self._has_ended:
+                self._is_due.clear()
+            yield b"".join(waiting)
+
+    def _put(self, block: bytes) -> None:
+        if self._has_ended or self._is_slow:
+            return
+        self._is_quiet = False
+        self._waiting.append(block)
+        self._size += len(block)
+        self._is_due.set()
+        if self._size > self._limit:
+            self._is_slow = True
+            self._waiting.clear()
+            # This comes from within a broadcast, which must not be disturbed.
+            self._loop.call_soon(self._drop)
+
+    def _drop(self) -> None:
+        """Cut off a client that reads too slowly: it comes back, and goes on where it was."""
+        if self._has_ended:
+            return
+        self._hub.tell(Refused(CloseCode.OVER_CAPACITY, "You read too slowly", self.connection.socket_id))
+        self.end()
+        self._abort()
+
+    def _beat(self) -> None:
+        if self._is_quiet and not self._waiting:
+            self._put(HEARTBEAT)
+        self._is_quiet = True
+        self._timer = self._loop.call_later(self._hub.config.heartbeat, self._beat)
+
+
+class Streams:
+    """The door for event streams; it fills ``openings`` where somebody wants them. ``clock`` is since the epoch."""
+
+    def __init__(self, hub: Hub, *, openings: Openings | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._hub = hub
+        self._openings = openings
+        self._clock = clock
+        self._streams: set[Stream] = set()
+        self._is_closed = False
+
+    def routes(self) -> list[Route]:
+        return [Route(f"{self._hub.config.path}{PATH}", self.get_stream, methods=["GET"])]
+
+    def close(self) -> None:
+        """End all streams, whose browsers come back; call it in the server's thread."""
+        self._is_closed = True
+        for stream in tuple(self._streams):
+            stream.end()
+
+    async def get_stream(self, request: Request) -> Response:
+        """The stream, or a sentence that says why there is none."""
+        origin = request.headers.get("origin")
+        headers = dict(_HEADERS)
+        try:
+            self._check_origin(origin)
+            if origin is not None:
+                headers |= {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+            wish = self._read_pass(request)
+            if request.method == "HEAD" or self._is_closed:
+                # After any answer that is no stream a browser would not come back.
+                content = b"" if request.method == "HEAD" else encode_retry(_choose_retry())
+                return Response(content, headers=headers, media_type=MEDIA_TYPE)
+            stream = self._open(request, wish)
+        except (Denied, Refusal, Objection) as reason:
+            return self._refuse(reason, headers)
+        return _StreamResponse(stream, headers)
+
+    def _check_origin(self, origin: str | None) -> None:
+        """Raise where a page of another site wants to listen; pages of the same origin do not say whose they are."""
+        origins = self._hub.config.origins
+        if origins is not None and origin is not None and not origins.allow(origin):
+            raise Denied(f"Origin {quote(origin)} is not allowed", status=403)
+
+    def _read_pass(self, request: Request) -> Pass:
+        now = self._clock()
+        wish = read_pass(request.query_params.multi_items(), self._hub.config, now=now)
+        is_over = (
+            wish.user and wish.issued and self._hub.was_terminated(wish.app, wish.user.id, within=now - wish.issued)
+        )
+        if is_over:
+            raise Denied("The user's connections were terminated since this address was signed", status=403)
+        return wish
+
+    def _open(self, request: Request, wish: Pass) -> Stream:
+        hub, histories = self._hub, self._hub.histories
+        cursor = _read_cursor(request)
+        abort = request.scope.get("extensions", {}).get(ABORT, lambda: None)
+        followed: list[str] = []
+
+        def forget(stream: Stream) -> None:
+            self._streams.discard(stream)
+            for channel in followed:
+                histories.leave(wish.app.id, channel)
+            if self._openings is not None:
+                del self._openings[stream.connection.socket_id]
+
+        stream = Stream(hub, wish, abort=abort, on_end=forget)
+        self._streams.add(stream)
+        connection = stream.connection
+        if self._openings is not None:
+            self._openings[connection.socket_id] = _describe(request)
+        limit = hub.config.limits.write_buffer_size // 2
+        missed = histories.missed(wish.app.id, wish.channels, cursor, limit=limit)
+        try:
+            stream.deliver(connection_established(connection.socket_id, hub.config.activity_timeout))
+            if wish.user is not None:
+                hub.sign_in(connection, wish.user)
+            for channel in wish.channels:
+                hub.subscribe(connection, channel, wish.member if kind_of(channel).is_presence else None)
+                histories.follow(wish.app.id, channel)
+                followed.append(channel)
+        except Objection:
+            stream.end()
+            raise
+        stream.begin(cursor, missed)
+        return stream
+
+    def _refuse(self, reason: Denied | Refusal | Objection, headers: dict[str, str]) -> Response:
+        status = 403
+        if isinstance(reason, Denied):
+            status = reason.status
+        elif isinstance(reason, Refusal):
+            status = _STATUSES.get(reason.code, 403)
+        self._hub.tell(Refused(status, str(reason)))
+        return PlainTextResponse(f"{reason}\n", status_code=status, headers=headers)
+
+
+class _StreamResponse(Response):
+    """Sends a stream, and ends it when its client has gone. No tasks but one, which waits for just that."""
+
+    def __init__(self, stream: Stream, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers, media_type=MEDIA_TYPE)
+        # It has an end, but nobody knows where.
+        del self.headers["content-length"]
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        departure = asyncio.ensure_future(_await_departure(receive))
+        departure.add_done_callback(lambda done: self._stream.end())
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for part in self._stream:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._stream.end()
+            departure.cancel()
+
+
+async def _await_departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _choose_retry() -> int:
+    return random.randint(*RETRY)
+
+
+def _read_cursor(request: Request) -> Cursor | None:
+    """Where a client that was here before goes on: the header is the browser's, the parameter a script's."""
+    text = request.headers.get("last-event-id") or request.query_params.get("lastEventId")
+    return Cursor.parse(text) if text else None
+
+
+def _is_own(message: Message) -> bool:
+    """Whether it is the server's word and no event that somebody has published."""
+    return message.event.startswith(RESERVED_PREFIXES)
+
+
+def _describe(request: Request) -> Opening:
+    scope: Any = request.scope
+    return Opening(
+        target=b"?".join((scope["raw_path"], scope["query_string"])).decode("latin-1"),
+        headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]),
+        peer=tuple(scope.get("client") or ()),
+        is_secure=scope.get("scheme") == "https",
+    )

@@ -1,0 +1,707 @@
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+
+from pusherable.server import facts as told
+from pusherable.server.api import create_api
+from pusherable.server.config import App, Limits, ServerConfig
+from pusherable.server.credentials import Member
+from pusherable.server.hub import Hub
+from pusherable.server.openings import Opening, Openings
+from pusherable.server.origins import Origins
+from pusherable.server.protocol import Relay
+from pusherable.server.streams import RETRY, Streams
+from pusherable.signing import stream_parameters
+from tests.server.conftest import APP, RecordingClient, ask
+from tests.server.eventsource import EventSource, Received, read_stream
+from tests.server.threads import TIMEOUT, read_to_end, read_until, threaded_server
+
+NOW = 1_000_000
+MEMBER = json.dumps({"user_id": "7", "user_info": {"name": "Ann"}})
+USER = json.dumps({"id": "7"})
+
+
+def signed(*channels, issued=NOW, lifetime=60, **data):
+    pairs = stream_parameters(
+        channels, key=APP.key, secret=APP.secret, issued=issued, expires=issued + lifetime, **data
+    )
+    return f"/stream?{urlencode(pairs)}"
+
+
+class Browser:
+    """An open stream of an ASGI app, and what a browser makes of it."""
+
+    def __init__(self):
+        self.status = None
+        self.headers = {}
+        self.source = EventSource()
+        self._gone = asyncio.Event()
+        self._came = asyncio.Condition()
+        self.is_complete = False
+
+    async def receive(self):
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            self.source.feed(message["body"])
+            self.is_complete = not message.get("more_body", False)
+        async with self._came:
+            self._came.notify_all()
+
+    def leave(self):
+        self._gone.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(TIMEOUT), self._came:
+            await self._came.wait_for(condition)
+
+    async def read(self, count):
+        """The first events, without the first of all, which tells the socket id."""
+        await self.until(lambda: len(self.source.events) > count)
+        return self.source.events[1:]
+
+    @property
+    def socket_id(self):
+        return json.loads(self.source.events[0].data)["socket_id"]
+
+
+def make_app(hub, **options):
+    streams = Streams(hub, clock=lambda: NOW, **options)
+    api = create_api(hub)
+    api.router.routes += streams.routes()
+    return streams, api
+
+
+@asynccontextmanager
+async def opened(api, target, *, headers=(), extensions=None):
+    """A browser that listens, as soon as it is told where it is."""
+    path, _, query = target.partition("?")
+    browser = Browser()
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "https",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in dict(headers).items()],
+        "client": ("192.0.2.1", 1234),
+        **({} if extensions is None else {"extensions": extensions}),
+    }
+    task = asyncio.ensure_future(api(scope, browser.receive, browser.send))
+    try:
+        await browser.until(lambda: browser.source.last_event_id or browser.is_complete)
+        yield browser
+    finally:
+        browser.leave()
+        async with asyncio.timeout(TIMEOUT):
+            await task
+
+
+def publish(hub, channel, name="e", data="1", **options):
+    hub.publish(APP, channels=[channel], name=name, data=data, **options)
+
+
+@pytest.fixture
+def streams(hub):
+    return Streams(hub, clock=lambda: NOW)
+
+
+@pytest.fixture
+def api(hub, streams):
+    api = create_api(hub)
+    api.router.routes += streams.routes()
+    return api
+
+
+def names_of(events):
+    return [event.name for event in events]
+
+
+SUCCEEDED = "pusher:subscription_succeeded"
+
+
+class TestEvents:
+    def test_a_stream_is_told_what_happens_on_its_channels(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a&channel=b") as browser:
+                publish(hub, "b", "hello", '{"n":1}')
+                publish(hub, "c")
+                publish(hub, "a", data="text")
+                return await browser.read(4), browser
+
+        events, browser = asyncio.run(run())
+        epoch = hub.histories.now.epoch
+        assert events == [
+            Received(SUCCEEDED, "{}", f"{epoch}-0/a"),
+            Received(SUCCEEDED, "{}", f"{epoch}-0/b"),
+            Received("hello", '{"n":1}', f"{epoch}-1/b"),
+            Received("e", '"text"', f"{epoch}-2/a"),
+        ]
+        assert RETRY[0] <= browser.source.retry <= RETRY[1]
+
+    def test_it_is_an_event_stream_that_no_proxy_holds_back(self, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                return browser.status, browser.headers
+
+        assert asyncio.run(run()) == (
+            200,
+            {
+                "content-type": "text/event-stream; charset=utf-8",
+                "cache-control": "no-store, no-transform",
+                "vary": "Origin",
+                "x-accel-buffering": "no",
+                "x-content-type-options": "nosniff",
+            },
+        )
+
+    def test_the_first_event_tells_the_socket_id(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                publish(hub, "a", "own", socket_id=browser.socket_id)
+                publish(hub, "a", "other")
+                return browser.source.events[0].name, names_of(await browser.read(2))
+
+        assert asyncio.run(run()) == ("pusher:connection_established", [SUCCEEDED, "other"])
+
+    def test_what_clients_say_to_each_other_arrives(self, hub, api):
+        """A.38"""
+
+        async def run():
+            async with opened(api, signed("private-a")) as browser:
+                connection = hub.connect(APP, RecordingClient())
+                hub.subscribe(connection, "private-a")
+                hub.relay(connection, Relay("private-a", "client-\r\nid: 9", '{"a":1}'))
+                return await browser.read(2)
+
+        event = asyncio.run(run())[-1]
+        epoch = hub.histories.now.epoch
+        assert event == Received("client-\\u000d\\u000aid: 9", '{"a":1}', f"{epoch}-1/private-a")
+
+    def test_a_new_stream_is_given_what_a_cache_channel_remembers(self, hub, api):
+        """A.44"""
+        publish(hub, "cache-a", "remembered")
+
+        async def run():
+            async with opened(api, "/stream?channel=cache-a&channel=cache-b") as browser:
+                return names_of(await browser.read(4))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "remembered", SUCCEEDED, "pusher:cache_miss"]
+
+    def test_sockets_and_streams_are_subscribers_alike(self, hub, api, client):
+        hub.subscribe(hub.connect(APP, client), "a")
+
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                publish(hub, "a")
+                await browser.read(2)
+                return hub.channels(APP)
+
+        assert asyncio.run(run()) == {"a": 2}
+        assert client.received[-1] == {"event": "e", "channel": "a", "data": "1"}
+
+
+class TestPresence:
+    def test_a_stream_is_a_member(self, hub, api, client):
+        """A.33, A.34"""
+        hub.subscribe(hub.connect(APP, client), "presence-a", Member("1"))
+        client.take()
+
+        async def run():
+            async with opened(api, signed("presence-a", channel_data=MEMBER)) as browser:
+                members = hub.members(APP, "presence-a")
+                hub.disconnect(hub.connections(APP)[0])
+                return members, await browser.read(2)
+
+        members, events = asyncio.run(run())
+        epoch = hub.histories.now.epoch
+        everybody = {"ids": ["1", "7"], "hash": {"1": {}, "7": {"name": "Ann"}}, "count": 2}
+        assert members == everybody["hash"]
+        assert [(event.name, json.loads(event.data), event.id) for event in events] == [
+            (SUCCEEDED, {"presence": everybody}, f"{epoch}-0/presence-a"),
+            ("pusher:member_removed", {"user_id": "1"}, f"{epoch}-0/presence-a"),
+        ]
+        assert [message["event"] for message in client.received] == ["pusher_internal:member_added"]
+        assert hub.members(APP, "presence-a") == {}
+
+    def test_a_full_channel_refuses_the_stream_as_a_whole(self, config, facts):
+        """A.36"""
+        hub = Hub(replace(config, limits=Limits(members_per_channel=1)), observers=[facts.append])
+        _, api = make_app(hub)
+        hub.subscribe(hub.connect(APP, RecordingClient()), "presence-a", Member("1"))
+        facts.clear()
+
+        async def run():
+            return await anyhow(api, signed("b", "presence-a", channel_data=MEMBER))
+
+        status, text = asyncio.run(run())
+        assert (status, text) == (403, "Channel presence-a has 1 members, which is the limit\n")
+        assert hub.channels(APP) == {"presence-a": 1}
+        assert [type(fact).__name__ for fact in facts] == [
+            "Connected",
+            "Occupied",
+            "Subscribed",
+            "Unsubscribed",
+            "Vacated",
+            "Disconnected",
+            "Refused",
+        ]
+
+
+async def anyhow(api, target, **headers):
+    """Status and text of an answer that is no stream."""
+    parts = []
+
+    async def send(message):
+        parts.append(message)
+
+    async def receive():
+        return await asyncio.Future()
+
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await api(scope, receive, send)
+    return parts[0]["status"], b"".join(part.get("body", b"") for part in parts).decode()
+
+
+class TestUsers:
+    def test_a_user_hears_what_is_for_it(self, hub, api, facts):
+        """A.47, A.49"""
+
+        async def run():
+            async with opened(api, signed("#server-to-user-7", user_data=USER)) as browser:
+                publish(hub, "#server-to-user-7", "hi")
+                return await browser.read(3)
+
+        events = asyncio.run(run())
+        epoch = hub.histories.now.epoch
+        channel = "%23server-to-user-7"
+        assert events == [
+            Received("pusher:signin_success", json.dumps({"user_data": USER}, separators=(",", ":")), f"{epoch}-0"),
+            Received(SUCCEEDED, "{}", f"{epoch}-0/{channel}"),
+            Received("hi", "1", f"{epoch}-1/{channel}"),
+        ]
+        assert any(isinstance(fact, told.SignedIn) for fact in facts)
+
+    def test_a_user_who_is_sent_away_cannot_come_back_by_the_same_address(self, hub, api, clock):
+        """A.53"""
+        target = signed("#server-to-user-7", user_data=USER, issued=NOW - 5)
+
+        async def run():
+            async with opened(api, target) as browser:
+                hub.terminate(APP, "7")
+                await browser.until(lambda: browser.is_complete)
+            refusal = await anyhow(api, target)
+            clock.advance(10)
+            async with opened(api, signed("#server-to-user-7", user_data=USER)) as later:
+                return browser.source.events[-1], refusal, later.status
+
+        last, refusal, status = asyncio.run(run())
+        assert (last.name, json.loads(last.data)) == (
+            "pusher:error",
+            {"code": 4009, "message": "The user's connections were terminated"},
+        )
+        assert refusal == (403, "The user's connections were terminated since this address was signed\n")
+        assert status == 200
+
+    def test_who_was_sent_away_is_forgotten_when_all_addresses_are_over(self, hub, clock):
+        hub.terminate(APP, "7")
+        clock.advance(86_400 + 600)
+        hub.tick()
+        assert hub.was_terminated(APP, "7", within=100_000)
+        clock.advance(1)
+        hub.tick()
+        assert not hub.was_terminated(APP, "7", within=100_000)
+
+
+class TestComingBack:
+    def test_what_was_missed_arrives_once_and_in_order(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a&channel=b") as browser:
+                publish(hub, "a", data="1")
+                await browser.read(3)
+            for number, channel in enumerate("abca", start=2):
+                publish(hub, channel, data=str(number))
+            headers = {"last-event-id": browser.source.last_event_id}
+            async with opened(api, "/stream?channel=a&channel=b", headers=headers) as again:
+                publish(hub, "b", data="6")
+                return await again.read(6)
+
+        events = asyncio.run(run())
+        assert [(event.name, event.data) for event in events] == [
+            (SUCCEEDED, "{}"),
+            (SUCCEEDED, "{}"),
+            ("e", "2"),
+            ("e", "3"),
+            ("e", "5"),
+            ("e", "6"),
+        ]
+
+    def test_a_connection_that_is_lost_again_on_the_way_begins_in_the_same_place(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                cursor = browser.source.last_event_id
+            publish(hub, "a")
+            async with opened(api, "/stream?channel=a", headers={"last-event-id": cursor}) as again:
+                return cursor, await again.read(2)
+
+        cursor, [before, event] = asyncio.run(run())
+        assert before == Received(SUCCEEDED, "{}", f"{cursor}/a")
+        assert (event.name, event.id) == ("e", f"{hub.histories.now.epoch}-1/a")
+
+    def test_a_script_may_say_where_it_was(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                cursor = browser.source.last_event_id
+            publish(hub, "a")
+            async with opened(api, f"/stream?channel=a&lastEventId={cursor}") as again:
+                return names_of(await again.read(2))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "e"]
+
+    def test_the_header_counts_more_than_the_address(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                cursor = browser.source.last_event_id
+            publish(hub, "a")
+            now = hub.histories.now.write()
+            headers = {"last-event-id": now}
+            async with opened(api, f"/stream?channel=a&lastEventId={cursor}", headers=headers) as again:
+                return names_of(await again.read(1))
+
+        assert asyncio.run(run()) == [SUCCEEDED]
+
+    def test_a_gap_is_told(self, config, clock):
+        hub = Hub(replace(config, limits=Limits(history_length=1)), clock=clock)
+        _, api = make_app(hub)
+
+        async def run():
+            async with opened(api, "/stream?channel=a&channel=b") as browser:
+                cursor = browser.source.last_event_id
+            for channel in "aab":
+                publish(hub, channel)
+            headers = {"last-event-id": cursor}
+            async with opened(api, "/stream?channel=a&channel=b", headers=headers) as again:
+                return await again.read(4), again.source.last_event_id
+
+        events, last = asyncio.run(run())
+        epoch = hub.histories.now.epoch
+        assert events[2:] == [
+            Received("resync", '{"channels":["a"]}', f"{epoch}-0"),
+            Received("e", "1", f"{epoch}-3/b"),
+        ]
+        assert last == f"{epoch}-3"
+
+    @pytest.mark.parametrize("cursor", ["00000000-7/a", "nonsense", "-\u2028"])
+    def test_another_server_does_not_know_what_was_missed(self, hub, api, cursor):
+        async def run():
+            target = f"/stream?{urlencode({'channel': 'a', 'lastEventId': cursor})}"
+            async with opened(api, target) as browser:
+                return await browser.read(2), browser.source.last_event_id
+
+        events, last = asyncio.run(run())
+        now = hub.histories.now.write()
+        assert events == [Received(SUCCEEDED, "{}", f"{now}/a"), Received("resync", '{"channels":["a"]}', now)]
+        assert last == now
+
+    def test_what_a_cache_channel_remembers_is_not_sent_twice(self, hub, api):
+        """A.44"""
+
+        async def run():
+            async with opened(api, "/stream?channel=cache-a") as browser:
+                publish(hub, "cache-a", "first")
+                await browser.read(3)
+            headers = {"last-event-id": browser.source.last_event_id}
+            async with opened(api, "/stream?channel=cache-a", headers=headers) as again:
+                publish(hub, "cache-a", "second")
+                seen = names_of(await again.read(2))
+            publish(hub, "cache-a", "third")
+            headers = {"last-event-id": again.source.last_event_id}
+            async with opened(api, "/stream?channel=cache-a", headers=headers) as last:
+                return seen, names_of(await last.read(2))
+
+        assert asyncio.run(run()) == ([SUCCEEDED, "second"], [SUCCEEDED, "third"])
+
+    def test_after_a_gap_a_cache_channel_gives_what_it_remembers(self, hub, api):
+        """A.44"""
+        publish(hub, "cache-a", "first")
+
+        async def run():
+            async with opened(api, "/stream?channel=cache-a", headers={"last-event-id": "x"}) as browser:
+                return names_of(await browser.read(3))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "first", "resync"]
+
+    def test_a_server_that_takes_over_knows_what_was_missed(self, hub, api, config, clock):
+        other = Hub(config, clock=clock)
+        _, other_api = make_app(other)
+
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                cursor = browser.source.last_event_id
+            publish(hub, "a", "missed")
+            other.histories.restore(hub.histories.dump())
+            publish(other, "a", "also missed")
+            async with opened(other_api, "/stream?channel=a", headers={"last-event-id": cursor}) as again:
+                return names_of(await again.read(3))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "missed", "also missed"]
+
+
+class TestFacts:
+    def test_observers_see_a_stream_as_a_connection(self, hub, api, facts):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                publish(hub, "a")
+                await browser.read(2)
+                return browser.socket_id
+
+        socket_id = asyncio.run(run())
+        assert facts == [
+            told.Connected("1", socket_id),
+            told.Occupied("1", "a"),
+            told.Subscribed("1", socket_id, "a"),
+            told.Broadcast("1", "a", "e", "1", 1),
+            told.Unsubscribed("1", socket_id, "a"),
+            told.Vacated("1", "a"),
+            told.Disconnected("1", socket_id),
+        ]
+
+    def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config):
+        openings, seen = Openings(), []
+        hub = Hub(config, observers=[lambda fact: seen.append((type(fact).__name__, dict(openings)))])
+        _, api = make_app(hub, openings=openings)
+
+        async def run():
+            async with opened(api, "/stream?channel=a", headers={"cookie": "s=1"}) as browser:
+                return browser.socket_id
+
+        socket_id = asyncio.run(run())
+        opening = Opening("/stream?channel=a", (("cookie", "s=1"),), ("192.0.2.1", 1234), True)
+        kept = {name: openings for name, openings in seen if name in ("Subscribed", "Unsubscribed")}
+        assert kept == {"Subscribed": {socket_id: opening}, "Unsubscribed": {socket_id: opening}}
+        assert openings == {}
+
+    def test_a_refusal_is_told(self, hub, api, facts):
+        ask(api, "GET", "/stream")
+        assert facts == [told.Refused(400, "Name a channel, ?channel=…, or several of them, ?channel=…&channel=…")]
+
+
+class TestRefusals:
+    def test_they_are_a_status_and_a_sentence(self, api):
+        answer = ask(api, "GET", "/stream?channel=private-a")
+        assert answer.status_code == 401
+        assert answer.text == "This takes an address that your server has signed; it lacks issued, expires, auth\n"
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store, no-transform"
+
+    def test_an_app_that_is_full_has_no_room(self, config):
+        """A.5"""
+        _, api = make_app(Hub(replace(config, limits=Limits(connections=0))))
+        answer = asyncio.run(anyhow(api, "/stream?channel=a"))
+        assert answer == (503, "The app has reached its limit of connections\n")
+
+    def test_other_methods_are_none(self, api):
+        assert ask(api, "POST", "/stream?channel=a").status_code == 404
+
+    def test_the_head_alone_opens_nothing(self, api, facts):
+        answer = ask(api, "HEAD", "/stream?channel=a")
+        assert (answer.status_code, answer.text, facts) == (200, "", [])
+        assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+
+
+class TestOrigins:
+    @pytest.fixture
+    def api(self, config):
+        origins = Origins(hosts=frozenset({"example.com"}))
+        return make_app(Hub(replace(config, origins=origins)))[1]
+
+    def test_pages_of_other_sites_are_refused(self, api):
+        answer = ask(api, "GET", "/stream?channel=a", headers={"Origin": "https://evil.example"})
+        assert (answer.status_code, answer.text) == (403, "Origin https://evil.example is not allowed\n")
+        assert "access-control-allow-origin" not in answer.headers
+
+    def test_pages_that_may_connect_may_read(self, api):
+        answer = ask(api, "HEAD", "/stream?channel=a", headers={"Origin": "https://example.com"})
+        assert answer.headers["access-control-allow-origin"] == "https://example.com"
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        assert answer.headers["vary"] == "Origin"
+
+    def test_such_pages_may_read_why_they_are_refused(self, api):
+        answer = ask(api, "GET", "/stream", headers={"Origin": "https://example.com"})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (400, "https://example.com")
+
+    def test_who_is_no_page_of_another_origin_is_let_in(self, api):
+        answer = ask(api, "HEAD", "/stream?channel=a")
+        assert answer.status_code == 200
+        assert "access-control-allow-origin" not in answer.headers
+
+
+class TestHeartbeat:
+    def test_silence_is_broken(self, config):
+        _, api = make_app(Hub(replace(config, heartbeat=0.01)))
+
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                await browser.until(lambda: browser.source.comments >= 2)
+
+        asyncio.run(run())
+
+    def test_a_stream_that_is_not_silent_needs_none(self, config):
+        hub = Hub(replace(config, heartbeat=3600))
+        streams, api = make_app(hub)
+
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                [stream] = streams._streams
+                publish(hub, "a")
+                stream._beat()
+                await browser.read(2)
+                stream._timer.cancel()
+                stream._beat()
+                await browser.until(lambda: browser.source.comments)
+                return browser.source.comments
+
+        assert asyncio.run(run()) == 1
+
+
+class TestClose:
+    def test_streams_end_and_their_browsers_come_back(self, hub, streams, api, facts):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                publish(hub, "a")
+                streams.close()
+                await browser.until(lambda: browser.is_complete)
+                count = hub.connection_count(APP)
+                publish(hub, "a", "late")
+                return names_of(browser.source.events[1:]), count
+
+        assert asyncio.run(run()) == ([SUCCEEDED, "e"], 0)
+        assert facts[-2:] == [told.Disconnected("1", facts[0].socket_id), told.Broadcast("1", "a", "late", "1", 0)]
+
+    def test_who_comes_too_late_is_told_to_come_back(self, streams, api, hub, facts):
+        streams.close()
+        answer = ask(api, "GET", "/stream?channel=a")
+        source = read_stream(answer.text.encode())
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+        assert RETRY[0] <= source.retry <= RETRY[1]
+        assert (source.events, source.last_event_id, facts) == ([], "", [])
+
+
+class TestSlowReaders:
+    def test_one_that_takes_nothing_is_cut_off_and_counted(self, config, facts):
+        hub = Hub(replace(config, limits=Limits(write_buffer_size=2_000)), observers=[facts.append])
+        _, api = make_app(hub)
+
+        async def run():
+            cut = asyncio.Event()
+            async with opened(api, "/stream?channel=a", extensions={"pusherable.abort": cut.set}) as browser:
+                for _ in range(4):
+                    publish(hub, "a", data='"' + "x" * 900 + '"')
+                assert hub.connection_count(APP) == 1
+                async with asyncio.timeout(TIMEOUT):
+                    await cut.wait()
+                return browser.socket_id
+
+        socket_id = asyncio.run(run())
+        refused = [fact for fact in facts if isinstance(fact, told.Refused)]
+        assert refused == [told.Refused(4100, "You read too slowly", socket_id)]
+        assert hub.connection_count(APP) == 0
+
+    def test_one_that_leaves_meanwhile_is_not_counted(self, config, facts):
+        hub = Hub(replace(config, limits=Limits(write_buffer_size=500)), observers=[facts.append])
+        streams, api = make_app(hub)
+
+        async def run():
+            async with opened(api, "/stream?channel=a"):
+                publish(hub, "a", data='"' + "x" * 900 + '"')
+                streams.close()
+                await asyncio.sleep(0)
+
+        asyncio.run(run())
+        assert [fact for fact in facts if isinstance(fact, told.Refused)] == []
+
+
+GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class TestAtTheRealServer:
+    """uvicorn's connections, a real socket, no browser."""
+
+    @pytest.fixture
+    def config(self):
+        return ServerConfig(apps=(APP,), limits=Limits(write_buffer_size=200_000))
+
+    def test_a_stream_flows_and_ends_with_the_server(self, config):
+        with threaded_server(config) as server:
+            client = server.connect_raw()
+            client.sendall(GET.format("/stream?channel=a").encode())
+            head = read_until(client, b"\r\n\r\n", b"id: ")
+            server.wait_for(told.Subscribed)
+            server.publish("a", "hello")
+            head += read_until(client, b"event: hello")
+            server.stop()
+            rest = read_to_end(client)
+            client.close()
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        # The end of a response in chunks: a browser that misses it takes it for a network error.
+        assert rest.endswith(b"0\r\n\r\n")
+
+    def test_who_hangs_up_leaves(self, config):
+        with threaded_server(config) as server:
+            client = server.connect_raw()
+            client.sendall(GET.format("/stream?channel=a").encode())
+            server.wait_for(told.Subscribed)
+            client.close()
+            server.wait_for(told.Vacated)
+
+    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, config):
+        with threaded_server(config) as server:
+            slow = socket.socket()
+            slow.settimeout(TIMEOUT)
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect((server.address.host, server.address.port))
+            slow.sendall(GET.format("/stream?channel=a").encode())
+            server.wait_for(told.Subscribed)
+            count = 0
+            while not any(isinstance(fact, told.Refused) for fact in server.facts):
+                server.publish("a", data='"' + "x" * 10_000 + '"')
+                count += 1
+                assert count < 2_000
+            refused = server.wait_for(told.Refused)
+            server.wait_for(told.Disconnected)
+            read_to_end(slow)
+            slow.close()
+            assert (refused.code, refused.reason) == (4100, "You read too slowly")
+            assert server.call(server.hub.connection_count, APP) == 0
+
+    def test_every_app_has_its_own(self):
+        other = App(id="2", key="other", secret="another")
+        with threaded_server(ServerConfig(apps=(APP, other))) as server:
+            client = server.connect_raw()
+            client.sendall(GET.format("/stream?key=other&channel=a").encode())
+            server.wait_for(told.Subscribed)
+            server.publish("a", "not for you")
+            server.call(server.hub.publish, other, channels=["a"], name="for you", data="1")
+            received = read_until(client, b"event: for you")
+            client.close()
+        assert b"not for you" not in received
