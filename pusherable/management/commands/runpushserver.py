@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pusherable.server.facts import Fact, Observer
 
 #: What the ``server`` extra installs, and the ``metrics`` extra.
-_EXTRA: Final = ("uvicorn", "websockets", "starlette")
+_EXTRA: Final = ("uvicorn", "websockets", "starlette", "httptools")
 _METRICS_EXTRA: Final = ("prometheus_client",)
 _PORT_OF_ALL: Final = 8000
 #: What keeps visitors of the console known from one reload to the next.

@@ -220,11 +220,12 @@ class TestArguments:
             call_command("runpushserver", use_ipv6=True, serves_all=serves_all)
         assert str(caught.value) == default
 
-    def test_without_the_extra_the_error_says_what_to_install(self, monkeypatch):
-        monkeypatch.setattr(runpushserver, "find_spec", lambda name: None if name == "uvicorn" else find_spec(name))
+    @pytest.mark.parametrize("package", ["httptools", "starlette", "uvicorn", "websockets"])
+    def test_without_the_extra_the_error_says_what_to_install(self, monkeypatch, package):
+        monkeypatch.setattr(runpushserver, "find_spec", lambda name: None if name == package else find_spec(name))
         with pytest.raises(CommandError) as caught:
             call_command("runpushserver")
-        assert str(caught.value) == "runpushserver needs uvicorn: pip install django-pusherable[server]"
+        assert str(caught.value) == f"runpushserver needs {package}: pip install django-pusherable[server]"
 
     def test_without_credentials_the_error_says_what_to_set(self, settings):
         settings.PUSHER_KEY = ""
