@@ -161,7 +161,8 @@ class PusherMixin:
             return self._answer_later(claim, response)
         if self._is_opened_by(response):
             self._publish_opened(response)
-        self._mark_as_own(response)
+        if self._has_committed:
+            self._mark_as_own(response)
         return response
 
     async def _answer_later(self, claim: Claim, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
@@ -173,7 +174,8 @@ class PusherMixin:
                 await sync_to_async(hand_over)(held)
         if self._is_opened_by(response):
             await sync_to_async(self._publish_opened)(response)
-        self._mark_as_own(response)
+        if self._has_committed:
+            self._mark_as_own(response)
         return response
 
     def _attribute(self) -> Attribution:
@@ -190,19 +192,18 @@ class PusherMixin:
             response.add_post_render_callback(self._publish_rendered)  # type: ignore[attr-defined]
 
     def _publish_rendered(self, response: HttpResponseBase) -> None:
-        if self._is_opened_by(response):
+        if 200 <= response.status_code < 300:
             self.publish(self.pusher_event_name)
 
     def _mark_as_own(self, response: HttpResponseBase) -> None:
         """The page that comes next, often by a redirect, need not be told of what its visitor has just done."""
-        if self._has_committed:
-            response.set_cookie(
-                ORIGIN_COOKIE,
-                request_origin(self.request),
-                max_age=ORIGIN_COOKIE_AGE,
-                secure=self.request.is_secure(),
-                samesite="Lax",
-            )
+        response.set_cookie(
+            ORIGIN_COOKIE,
+            request_origin(self.request),
+            max_age=ORIGIN_COOKIE_AGE,
+            secure=self.request.is_secure(),
+            samesite="Lax",
+        )
 
     def _committing(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """``method`` with its event; where one such method calls another, only the outer one publishes."""

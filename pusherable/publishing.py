@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
@@ -24,6 +25,10 @@ from pusherable.suppression import is_suppressed
 
 #: Characters in a connection's id that a page tells us of; Pusher's own have about twenty.
 MAX_SOCKET_ID_LENGTH: Final = 64
+
+# Nobody is kept out by an origin, so it need not be hard to guess; it has to be another one in each process.
+_randomness: Final = random.Random()
+os.register_at_fork(after_in_child=_randomness.seed)
 
 
 def publish(
@@ -235,7 +240,7 @@ def request_origin(request: HttpRequest) -> str:
     attributes: dict[str, Any] = vars(getattr(request, "_request", request))
     origin: str = attributes.get("_pusherable_origin", "")
     if not origin:
-        origin = attributes["_pusherable_origin"] = urlsafe_b64encode(os.urandom(9)).decode()
+        origin = attributes["_pusherable_origin"] = urlsafe_b64encode(_randomness.randbytes(9)).decode()
     return origin
 
 
@@ -248,13 +253,13 @@ def socket_id_of(request: HttpRequest) -> str | None:
     # Of a REST framework's request, the one that it wraps.
     django_request: HttpRequest = getattr(request, "_request", request)
     # Not `headers`, which puts all of them into a dictionary first.
-    told = django_request.META.get("HTTP_X_SOCKET_ID") or _read_form_field(django_request, "pusherable_socket_id")
-    return told if _is_acceptable_socket_id(told) else None
+    told = django_request.META.get("HTTP_X_SOCKET_ID")
+    if not told and django_request.method == "POST":
+        told = _read_form_field(django_request, "pusherable_socket_id")
+    return told if told and _is_acceptable_socket_id(told) else None
 
 
 def _read_form_field(request: HttpRequest, name: str) -> str:
-    if request.method != "POST":
-        return ""
     try:
         return str(request.POST.get(name, ""))
     except (BadRequest, MultiPartParserError, OSError, SuspiciousOperation):

@@ -51,7 +51,11 @@ def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldName
     Raises ``UnknownField`` for a name that is no field of the model.
     """
     # Not type(instance): request.user is a lazy object around the real one.
-    fields, plain = _plan(instance._meta.model, _as_names(include), _as_names(exclude))
+    fields, plain = _plan(
+        instance._meta.model,
+        None if include is None else _as_names(include),
+        None if exclude is None else _as_names(exclude),
+    )
     if plain is not None and (data := _read_plainly(instance, plain)) is not None:
         return data
     unread = _unread_names(instance, fields)

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -353,6 +354,18 @@ class TestMemberInfoOf:
 
 
 class TestRequestOrigin:
+    @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+    def test_processes_that_were_forked_off_have_others(self):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(writing, request_origin(HttpRequest()).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(reading, 100).decode() != request_origin(HttpRequest())
+        os.close(reading)
+        os.close(writing)
+
     def test_one_request_has_one(self):
         request, other = HttpRequest(), HttpRequest()
         assert request_origin(request) == request_origin(request)

@@ -22,7 +22,7 @@ __all__ = ["service"]
 
 pytestmark = pytest.mark.chaos
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Notes:
@@ -135,7 +135,9 @@ class TestServiceInTrouble:
         env = {"PYTHONPATH": str(ROOT)}
         with running_server("--noreload", "-v", "2", env=env) as first:
             address = first.address
-            with Sender(environment(PUSHER_PORT=first.port, PUSHERABLE_EXIT_TIMEOUT=20), 300, 0.005) as sender:
+            with Sender(
+                environment(PUSHER_PORT=first.port, PUSHERABLE_EXIT_TIMEOUT=100, PUSHERABLE_MAX_AGE=600), 300, 0.005
+            ) as sender:
                 first.wait_for("event40 on")
                 first.kill()
                 first.wait()
@@ -161,7 +163,12 @@ class TestServiceInTrouble:
         service.drip = 0.2 if trouble == "drip" else 0.0
         if trouble == "black hole":
             service.silent.clear()
-        settings = {"PUSHER_PORT": service.port, "PUSHER_TIMEOUT": 0.4, "PUSHERABLE_EXIT_TIMEOUT": 30}
+        settings = {
+            "PUSHER_PORT": service.port,
+            "PUSHER_TIMEOUT": 0.4,
+            "PUSHERABLE_EXIT_TIMEOUT": 100,
+            "PUSHERABLE_MAX_AGE": 600,
+        }
         with Sender(environment(**settings), 100, 0.01) as sender:
             notes.wait_for("published", 60)
             troubled = len(service.requests)
@@ -199,7 +206,7 @@ class TestServiceInTrouble:
 
 class TestSenderThatIsStopped:
     def test_what_waits_is_delivered_first(self, environment, notes, service):
-        with Sender(environment(PUSHER_PORT=service.port, PUSHERABLE_EXIT_TIMEOUT=20), 100_000, 0.0005) as sender:
+        with Sender(environment(PUSHER_PORT=service.port, PUSHERABLE_EXIT_TIMEOUT=100), 100_000, 0.0005) as sender:
             notes.wait_for("published", 200)
             sender.process.send_signal(signal.SIGTERM)
             log, code = sender.wait()
@@ -231,7 +238,7 @@ class TestSenderThatIsStopped:
         env = environment(
             PUSHER_PORT=service.port,
             PUSHER_TIMEOUT=0.3,
-            PUSHERABLE_EXIT_TIMEOUT=20,
+            PUSHERABLE_EXIT_TIMEOUT=100,
             ROOT_URLCONF="chaos_urls",
             DEBUG=True,
         )
@@ -259,7 +266,7 @@ class TestGunicorn:
         settings = environment(
             variables=variables,
             PUSHER_PORT=service.port,
-            PUSHERABLE_EXIT_TIMEOUT=10,
+            PUSHERABLE_EXIT_TIMEOUT=100,
             ROOT_URLCONF="chaos_urls",
         )
         write_urls(notes)

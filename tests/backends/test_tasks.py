@@ -34,17 +34,22 @@ DatabaseBackend.__module__ = "django_tasks_db.backend"
 
 
 @pytest.fixture
-def use_queue(settings, monkeypatch):
-    """A function that sets the queues, by the path of the default one's class."""
+def use_queue(settings):
+    """A function that sets the queues, by the path of their class."""
     backends = tasks._tasks.task_backends
+
+    def forget():
+        vars(backends).pop("settings", None)
+        backends._settings = None
+        backends._connections = Local()
 
     def use(path):
         settings.TASKS = {name: {"BACKEND": path, "QUEUES": []} for name in ("default", "slow")}
-        monkeypatch.setattr(backends, "settings", settings.TASKS, raising=False)
-        monkeypatch.setattr(backends, "_connections", Local())
+        forget()
         return backends
 
-    return use
+    yield use
+    forget()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from pusherable.publishing import request_origin
 from tests.browser.waiting import PATIENCE
 from tests.browsers import find_chromium
+from tests.example.running import RunningNewsroom
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -34,6 +35,9 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+#: On a busy machine pusher-js tries twice at once, and gives up the slower of the two.
+GIVEN_UP = "WebSocket is closed before the connection is established"
 
 CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css"}
 
@@ -46,6 +50,18 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def newsroom_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("newsroom") / "db.sqlite3"
+
+
+@pytest.fixture(scope="package")
+def newsroom(newsroom_database: Path) -> Iterator[RunningNewsroom]:
+    """The example project, as it runs for all tests of this room: what one has changed the next one finds."""
+    with RunningNewsroom(newsroom_database) as newsroom:
+        yield newsroom
 
 
 @pytest.fixture
@@ -76,7 +92,8 @@ class Complaints:
         return lines
 
     def _note(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning", "assert") and (self.allowed is None or self.allowed not in text):
+        allowed = [part for part in (GIVEN_UP, self.allowed) if part is not None]
+        if kind in ("error", "warning", "assert") and not any(part in text for part in allowed):
             self.lines.append(text)
 
 

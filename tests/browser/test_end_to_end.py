@@ -26,12 +26,6 @@ for (const name of {EVENTS}) {{
 
 
 @pytest.fixture(scope="module")
-def newsroom(tmp_path_factory):
-    with RunningNewsroom(tmp_path_factory.mktemp("newsroom") / "db.sqlite3") as newsroom:
-        yield newsroom
-
-
-@pytest.fixture(scope="module")
 def sessions(chromium, newsroom):
     """The cookies of each person, who has come in by the form."""
 

@@ -6,15 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PATIENCE
-from tests.example.running import RunningNewsroom
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028“'&"
-
-
-@pytest.fixture(scope="module")
-def newsroom(tmp_path_factory):
-    with RunningNewsroom(tmp_path_factory.mktemp("newsroom") / "db.sqlite3") as newsroom:
-        yield newsroom
 
 
 @pytest.fixture

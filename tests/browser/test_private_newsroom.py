@@ -58,22 +58,11 @@ SIGNED = """async ({ channel, socketId }) => {
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory):
-    return tmp_path_factory.mktemp("private") / "db.sqlite3"
-
-
-@pytest.fixture(scope="module")
-def newsroom(database):
-    with RunningNewsroom(database) as newsroom:
-        yield newsroom
-
-
-@pytest.fixture(scope="module")
-def change(newsroom, database):
+def change(newsroom, newsroom_database):
     """Change what is in the newsroom's database, from outside."""
 
     def change(statement, *values):
-        with closing(sqlite3.connect(database, timeout=PATIENCE)) as connection, connection:
+        with closing(sqlite3.connect(newsroom_database, timeout=PATIENCE)) as connection, connection:
             return connection.execute(statement, values).fetchall()
 
     return change

@@ -149,6 +149,15 @@ class TestEvent:
 
         assert heard(page, 2)[0] == ["notify", "view", {"origin": "of-somebody-else"}]
 
+    def test_of_a_form_that_was_sent_in_another_tab_meanwhile_is_heard(self, open_page, push_server, site, context):
+        page = open_page(VIEW, script=RECORD).page
+        wait_for_subscriptions(page)
+        context.add_cookies([{"name": "pusherable_origin", "value": "of-another-tab", "url": site.url}])
+
+        push_server.publish("post_1", "view", {"origin": "of-another-tab"})
+
+        assert heard(page, 1)[0] == ["notify", "view", {"origin": "of-another-tab"}]
+
     @pytest.mark.parametrize("kept", ["null", "7", "{", '"x"'])
     def test_with_a_spoilt_memory_of_the_tab_is_heard_all_the_same(self, open_page, push_server, page, kept):
         page.add_init_script(f"sessionStorage.setItem('pusherable.origins', {kept!r})")

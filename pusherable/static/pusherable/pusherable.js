@@ -420,7 +420,10 @@
   function rememberPage() {
     for (const meta of document.querySelectorAll("meta[name=pusherable-origin]")) remember(meta.content);
     for (const meta of document.querySelectorAll("meta[name=pusherable-csrf]")) csrfToken = meta.content;
-    // Left by the answer to a form, whose own page this visitor never saw.
+  }
+
+  /** Left by the answer to a form that led here. Later ones are other tabs', of which this page has to hear. */
+  function rememberForm() {
     remember(/(?:^|; )pusherable_origin=([\w-]+)/.exec(document.cookie)?.[1]);
   }
 
@@ -772,6 +775,7 @@
     },
   };
   rememberPage();
+  rememberForm();
   setState(state);
   customElements.define("pusherable-subscribe", Subscription);
   customElements.define("pusherable-presence", Presence);
