@@ -246,7 +246,7 @@ class TestSenderThatIsStopped:
         command = [sys.executable, "-m", "django", "runserver", f"127.0.0.1:{port}"]
         site = ServerProcess(command, env=env, cwd=ROOT, start_new_session=True)
         try:
-            site.wait_for("Starting development server")
+            site.wait_for("development server at")
             assert visit(f"http://127.0.0.1:{port}/?name=before")
             wait_until(lambda: service.requests)
             urls.write_text(urls.read_text() + "# Changed\n")

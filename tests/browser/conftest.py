@@ -17,7 +17,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.template import RequestContext, Template
 from django.test import RequestFactory
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
@@ -38,6 +38,9 @@ CHROMIUM_ARGUMENTS = [
 
 #: On a busy machine pusher-js tries twice at once, and gives up the slower of the two.
 GIVEN_UP = "WebSocket is closed before the connection is established"
+
+# What is not there in time has gone wrong; how long it takes depends on who else uses the machine.
+expect.set_options(timeout=PATIENCE * 1000)
 
 CONTENT_TYPES = {".js": "text/javascript", ".css": "text/css"}
 

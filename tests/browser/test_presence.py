@@ -185,7 +185,9 @@ class TestElement:
         site.reply = refuse
         page = open_page(PRESENCE).page
 
-        expect(page.locator("pusherable-presence[refused=not-yours]")).to_be_hidden()
+        refused = page.locator("pusherable-presence[refused=not-yours]")
+        refused.wait_for(state="attached")
+        expect(refused).to_be_hidden()
         assert len(complaints.take()) == 1
 
     def test_that_is_added_moved_and_removed_follows(self, open_page, push_server, site):

@@ -5,7 +5,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 #: Seconds until what never comes true fails.
-PATIENCE = 10
+PATIENCE = 30
 
 
 def wait_for_state(page: Page, state: str = "connected") -> None:
