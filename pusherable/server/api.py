@@ -1,7 +1,7 @@
 """The HTTP API by which an app's own server publishes and asks: every request is signed."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pusherable.channels import kind_of
 from pusherable.server.config import App
@@ -139,6 +140,28 @@ class Api:
         return {"data": event.data, "ttl": int(remaining)}
 
 
+class Shortcut:
+    """Answers a POST to one of the addresses in ``endpoints`` at once: nearly every request is one of these.
+
+    All others find their way by Starlette's routes, which takes a fifth of the time that publishing an event does.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, endpoints: Mapping[str, tuple[dict[str, str], Callable[[Request], Awaitable[Response]]]]
+    ) -> None:
+        self._app = app
+        self._endpoints = endpoints
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._endpoints.get(scope["path"]) if scope.get("method") == "POST" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        scope["path_params"], answer = found
+        response = await answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+
 def create_api(hub: Hub, *, clock: Callable[[], float] = time.time) -> Starlette:
     """The HTTP API as an ASGI app; whatever it does not know is a 404 in plain text."""
 
@@ -147,11 +170,21 @@ def create_api(hub: Hub, *, clock: Callable[[], float] = time.time) -> Starlette
         hub.tell(Rejected(f"{request.method} {request.url.path}", exception.status, str(exception)))
         return PlainTextResponse(f"{exception}\n", status_code=exception.status)
 
+    async def post_event(request: Request) -> Response:
+        try:
+            return await answers.post_event(request)
+        except ApiError as error:
+            return await explain(request, error)
+
+    answers = Api(hub, clock=clock)
     api = Starlette(
-        routes=Api(hub, clock=clock).routes(),
+        routes=answers.routes(),
         exception_handlers={ApiError: explain, HTTPException: _not_found},
     )
     api.router.redirect_slashes = False
+    config = hub.config
+    endpoints = {f"{config.path}/apps/{app.id}/events": ({"app_id": app.id}, post_event) for app in config.apps}
+    api.add_middleware(Shortcut, endpoints=endpoints)
     return api
 
 

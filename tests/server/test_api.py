@@ -2,13 +2,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pusherable.server.api import create_api
+from pusherable.server.asgi import answer_without_prefix
 from pusherable.server.config import Limits, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
-from pusherable.signing import body_md5
-from tests.server.conftest import APP, RecordingClient
-from tests.server.signing_client import SigningClient, answer
+from pusherable.signing import body_md5, request_parameters
+from tests.server.conftest import APP, RecordingClient, ask
+from tests.server.signing_client import NOW, SigningClient, answer
 
 TOO_LARGE = (
     "The data content of this event exceeds the allowed maximum (10240 bytes). "
@@ -454,3 +456,37 @@ class TestHostileRequests:
     def test_any_query_is_answered(self, query):
         api = SigningClient(Hub(ServerConfig(apps=(APP,))))
         assert api.http("GET", "/apps/1/channels", params=query).status_code == 401
+
+
+class TestShortcut:
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            (b'{"name":"view","channel":"a","data":"{}"}', 200),
+            (b'{"name":"view","channels":["a"],"data":"{}","info":"subscription_count"}', 200),
+            (b'{"name":"view","data":"{}"}', 400),
+            (b"{", 400),
+        ],
+    )
+    def test_the_answer_is_that_of_the_longer_way(self, body, status):
+        facts = []
+        api = create_api(Hub(ServerConfig(apps=(APP,), path="/push"), observers=[facts.append]), clock=lambda: NOW)
+        # The shortcut is at the full address alone.
+        answer_without_prefix(api, "/push")
+        path = "/apps/1/events"
+        parameters = request_parameters("POST", path, key=APP.key, secret=APP.secret, timestamp=NOW, body=body)
+        quick, slow = (ask(api, "POST", each, params=parameters, content=body) for each in (f"/push{path}", path))
+        assert (quick.status_code, quick.text, quick.headers) == (status, slow.text, slow.headers)
+        assert slow.status_code == status
+        rejected = [(fact.request, fact.reason) for fact in facts if isinstance(fact, Rejected)]
+        assert len(rejected) == 2 * (status != 200)
+
+    @pytest.mark.parametrize("method", ["GET", "PUT"])
+    def test_other_methods_are_told_what_they_are_told_elsewhere(self, hub, method):
+        api = create_api(hub, clock=lambda: NOW)
+        shown = {
+            (each.status_code, each.text)
+            for path in ("events", "batch_events")
+            for each in [ask(api, method, f"/apps/1/{path}")]
+        }
+        assert len(shown) == 1
