@@ -85,7 +85,9 @@ def explain_silence(error: Exception, service: Service) -> DeliveryFailed:
             retryable=True,
         )
     hint = "Is `manage.py runpushserver` running?" if service.is_local else "Check PUSHER_HOST and PUSHER_PORT."
-    return DeliveryFailed(f"{address} cannot be reached ({cause}). {hint}", reason="unreachable", retryable=True)
+    # urllib3 begins with the name of a class.
+    why = str(cause).partition(": ")[2] if refused else str(cause)
+    return DeliveryFailed(f"{address} cannot be reached ({why}). {hint}", reason="unreachable", retryable=True)
 
 
 def _has_hung_up(error: Exception) -> bool:

@@ -56,7 +56,7 @@ class TestTransport:
                 deliver([EVENT])
         error = failure.value
         assert (error.reason, error.status, error.retryable) == ("unreachable", None, True)
-        assert str(error).startswith(f"http://127.0.0.1:{port} cannot be reached (")
+        assert str(error).startswith(f"http://127.0.0.1:{port} cannot be reached (Failed to establish a new ")
         assert str(error).endswith("Check PUSHER_HOST and PUSHER_PORT.")
 
     def test_local_server_that_is_not_running_is_named(self, settings, monkeypatch):
