@@ -59,8 +59,22 @@ def check_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 
 @register("pusherable")
 def check_encryption_master_key(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """``pusherable.E010``: ``PUSHER_ENCRYPTION_MASTER_KEY`` is malformed."""
-    return _complaint(lambda: settings.encryption_master_key, "pusherable.E010")
+    """``pusherable.E010``: ``PUSHER_ENCRYPTION_MASTER_KEY`` is malformed, or missing where channels are encrypted."""
+    complaints = _complaint(lambda: settings.encryption_master_key, "pusherable.E010")
+    if complaints or settings.encryption_master_key is not None or _complaint(lambda: settings.private_channels, ""):
+        return complaints
+    users = ["PUSHERABLE_PRIVATE_CHANNELS"] if settings.private_channels is ChannelKind.ENCRYPTED else []
+    users += [str(view) for view in find_views() if _kind_of(view) is ChannelKind.ENCRYPTED]
+    if not users:
+        return []
+    return [
+        Error(
+            f"Nothing can be published on encrypted channels without PUSHER_ENCRYPTION_MASTER_KEY, which is not set. "
+            f"They are asked for by {users[0]}.",
+            hint="`openssl rand -base64 32` makes a key.",
+            id="pusherable.E010",
+        )
+    ]
 
 
 @register("pusherable")

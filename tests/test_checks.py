@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from django.core.checks import WARNING, Error, Warning, run_checks
 from django.core.exceptions import PermissionDenied
@@ -182,9 +184,26 @@ class TestViews:
         assert complaints() == []
 
     @pytest.mark.parametrize("privacy", [True, "encrypted"])
-    def test_both_remedies_help(self, site, privacy):
+    def test_both_remedies_help(self, site, settings, privacy):
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = base64.b64encode(bytes(32)).decode()
         site(PostDetail.as_view(pusher_private=privacy), DocumentDetail.as_view(pusher_include_model_fields="name"))
         assert complaints() == []
+
+    def test_encryption_without_a_key_is_an_error(self, site, settings):
+        site(PostUpdate.as_view(pusher_private="encrypted"))
+        message = (
+            "Nothing can be published on encrypted channels without PUSHER_ENCRYPTION_MASTER_KEY, which is not set. "
+            "They are asked for by {}."
+        )
+        [complaint] = complaints()
+        assert (complaint.id, complaint.msg, complaint.hint) == (
+            "pusherable.E010",
+            message.format("tests.test_checks.PostUpdate at /0/<int:pk>/"),
+            "`openssl rand -base64 32` makes a key.",
+        )
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "encrypted"
+        [complaint] = complaints()
+        assert complaint.msg == message.format("PUSHERABLE_PRIVATE_CHANNELS")
 
     def test_malformed_privacy_is_an_error(self, site):
         site(PostDetail.as_view(pusher_private="presence"))

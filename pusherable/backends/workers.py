@@ -12,6 +12,7 @@ from pusherable.backends.lanes import Job, Lane
 from pusherable.conf import Delivery
 from pusherable.events import Event
 from pusherable.exceptions import DeliveryFailed
+from pusherable.failures import log_quietly
 
 logger = logging.getLogger("pusherable")
 
@@ -158,6 +159,13 @@ class Worker:
 
     def _retry(self, jobs: list[Job], error: DeliveryFailed) -> None:
         now = self._around.clock()
+        if not self._around.is_closing() and any(job.attempts == 0 for job in jobs):
+            # It may be a minute until the first of them is given up, and reported.
+            log_quietly(
+                f"{error} Events wait, and are tried again for {self._around.delivery.max_age:g} s.",
+                cause=f"{error.reason} for now",
+                level=logging.WARNING,
+            )
         is_telling = any(job.attempts < 2 for job in jobs)
         self._around.circuit.fail(now, is_telling=is_telling, retry_after=error.retry_after)
         # One pause for all, so that they stay together.

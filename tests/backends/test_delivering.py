@@ -336,7 +336,8 @@ class TestClose:
         while not delivery_stats().retried:
             service.entered.wait(0.01)
         backend.close(0.01)
-        assert caplog.messages[0].endswith("(PUSHERABLE_EXIT_TIMEOUT). The last attempt: It is gone.")
+        assert caplog.messages[0] == "It is gone. Events wait, and are tried again for 60 s."
+        assert caplog.messages[1].endswith("(PUSHERABLE_EXIT_TIMEOUT). The last attempt: It is gone.")
 
     def test_nothing_is_taken_afterwards(self, service, failed):
         backend = ThreadedBackend()
