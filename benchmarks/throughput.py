@@ -26,34 +26,6 @@ DATA = json.dumps({"object": {"title": "What's up?", "body": "Not much. " * 30},
 #: Milliseconds of the service that is far away.
 DELAY = 50
 
-STUB = """
-import asyncio, sys
-
-ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: 2\\r\\n\\r\\n{}"
-
-class Stub(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
-
-    def data_received(self, data):
-        self.received += data
-        head, end, body = self.received.partition(b"\\r\\n\\r\\n")
-        if not end:
-            return
-        lengths = [line for line in head.lower().split(b"\\r\\n") if line.startswith(b"content-length:")]
-        length = int(lengths[0].split(b":")[1])
-        if len(body) >= length:
-            self.received = body[length:]
-            asyncio.get_running_loop().call_later(float(sys.argv[1]), self.transport.write, ANSWER)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
-"""
-
 
 @dataclass
 class Contestant:
@@ -156,7 +128,7 @@ def local_server() -> Iterator[int]:
 
 @contextmanager
 def far_stub() -> Iterator[int]:
-    with running([sys.executable, "-c", STUB, str(DELAY / 1000)]) as (_, line):
+    with running([sys.executable, str(HERE / "stub_service.py"), str(DELAY / 1000)]) as (_, line):
         yield int(line)
 
 

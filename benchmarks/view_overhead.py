@@ -54,36 +54,6 @@ WARM_UP = 30
 #: Seconds that the comparison's requests may take in each condition; they may wait for the service's time-out.
 PATIENCE = 6.0
 
-# A process of its own, so that its work is not done under our interpreter's lock.
-STUB = """
-import asyncio, sys
-
-DELAY, STATUS = float(sys.argv[1]), sys.argv[2]
-ANSWER = f"HTTP/1.1 {STATUS} x\\r\\nContent-Type: application/json\\r\\nContent-Length: 2\\r\\n\\r\\n{{}}".encode()
-
-class Stub(asyncio.Protocol):
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
-
-    def data_received(self, data):
-        self.received += data
-        head, end, body = self.received.partition(b"\\r\\n\\r\\n")
-        if not end:
-            return
-        lengths = [line for line in head.lower().split(b"\\r\\n") if line.startswith(b"content-length:")]
-        length = int(lengths[0].split(b":")[1])
-        if len(body) >= length:
-            self.received = body[length:]
-            asyncio.get_running_loop().call_later(DELAY, self.transport.write, ANSWER)
-
-async def main():
-    server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-asyncio.run(main())
-"""
-
 
 class Post(models.Model):
     title = models.CharField(max_length=200)
@@ -193,7 +163,7 @@ def make_request(user: User) -> HttpRequest:
 @contextlib.contextmanager
 def running_stub(*, delay: float = 0.0, status: int = 200) -> Iterator[int]:
     """The port of a service that gives every request the same answer."""
-    command = [sys.executable, "-c", STUB, str(delay), str(status)]
+    command = [sys.executable, str(Path(__file__).with_name("stub_service.py")), str(delay), str(status)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield int(process.stdout.readline())
