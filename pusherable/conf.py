@@ -193,15 +193,7 @@ class PusherableSettings:
     @property
     def json_encoder(self) -> type[json.JSONEncoder]:
         """``PUSHERABLE_JSON_ENCODER``: a subclass of ``json.JSONEncoder`` or its dotted path."""
-        value = _read("PUSHERABLE_JSON_ENCODER") or DjangoJSONEncoder
-        if isinstance(value, str):
-            try:
-                value = import_string(value)
-            except ImportError as error:
-                raise SettingsError(
-                    f"PUSHERABLE_JSON_ENCODER = {value!r} cannot be imported: {error}",
-                    setting="PUSHERABLE_JSON_ENCODER",
-                ) from error
+        value = _import(_read("PUSHERABLE_JSON_ENCODER") or DjangoJSONEncoder, "PUSHERABLE_JSON_ENCODER")
         if not (isinstance(value, type) and issubclass(value, json.JSONEncoder)):
             raise SettingsError(
                 f"PUSHERABLE_JSON_ENCODER is {value!r}; it is a subclass of json.JSONEncoder, or its dotted path.",
@@ -298,15 +290,8 @@ class PusherableSettings:
     @property
     def member_info(self) -> Callable[[Any], object] | None:
         """``PUSHERABLE_MEMBER_INFO``: what a presence channel is told of a user, as a callable; ``None`` if unset."""
-        value = getattr(django_settings, "PUSHERABLE_MEMBER_INFO", None) or None
-        if isinstance(value, str):
-            try:
-                value = import_string(value)
-            except ImportError as error:
-                raise SettingsError(
-                    f"PUSHERABLE_MEMBER_INFO = {value!r} cannot be imported: {error}",
-                    setting="PUSHERABLE_MEMBER_INFO",
-                ) from error
+        given = getattr(django_settings, "PUSHERABLE_MEMBER_INFO", None) or None
+        value: Callable[[Any], object] | None = _import(given, "PUSHERABLE_MEMBER_INFO")
         if value is not None and not callable(value):
             raise SettingsError(
                 f"PUSHERABLE_MEMBER_INFO is {value!r}; it is a function of a user, or its dotted path.",
@@ -527,6 +512,16 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _import(value: Any, name: str) -> Any:
+    """What a dotted path names; whatever is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return import_string(value)
+    except ImportError as error:
+        raise SettingsError(f"{name} = {value!r} cannot be imported: {error}", setting=name) from error
 
 
 @sensitive_variables()
