@@ -214,6 +214,18 @@ class PusherableSettings:
         return url
 
     @property
+    def redis_url(self) -> str:
+        """``PUSHERABLE_REDIS_URL``: by which several ``runpushserver`` are one; by default ``""``, each is its own."""
+        url = _text("PUSHERABLE_REDIS_URL")
+        check_redis_url(url, source="PUSHERABLE_REDIS_URL")
+        return url
+
+    @property
+    def redis_prefix(self) -> str:
+        """``PUSHERABLE_REDIS_PREFIX``: what the names of all keys in Redis begin with."""
+        return _text("PUSHERABLE_REDIS_PREFIX") or "pusherable"
+
+    @property
     def subscription_counts(self) -> bool:
         """``PUSHERABLE_SUBSCRIPTION_COUNTS``: whether ``runpushserver`` tells subscribers how many they are."""
         return _boolean("PUSHERABLE_SUBSCRIPTION_COUNTS") is True
@@ -525,6 +537,15 @@ def _import(value: Any, name: str) -> Any:
 
 
 @sensitive_variables()
+def check_redis_url(url: str, *, source: str) -> None:
+    """Raise ``SettingsError`` unless ``url`` is empty or leads to Redis; it may hold a password, and is not shown."""
+    if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingsError(
+            f"{source} is no address of Redis; its form is redis://host:6379/0, rediss://… for TLS, or unix://path.",
+            setting=source,
+        )
+
+
 def _text(name: str) -> str:
     """The setting as text, ``""`` where it is unset; numbers are welcome where text is meant."""
     value = _read(name)

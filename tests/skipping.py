@@ -1,63 +1,82 @@
-"""Hooks for pytest: what to do with the tests of a browser or of PostgreSQL where there is none."""
+"""Hooks for pytest: what to do with tests of a browser, of PostgreSQL or of Redis where there is none."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests import clusters
+from tests import clusters, redis_servers
 from tests.browsers import explain_absence, find_chromium, is_browser_required
 
 BROWSER_TESTS = Path(__file__).parent / "browser"
-SKIPPED = pytest.StashKey[int]()
-SKIPPED_CLUSTER = pytest.StashKey[int]()
+
+
+class Need(NamedTuple):
+    """Something that the tests with the marker ``marker`` need; ``find`` returns where it is, if it is there."""
+
+    marker: str
+    what: str
+    tests: str
+    find: Callable[[], Path | None]
+    is_required: Callable[[], bool]
+    explain_absence: Callable[[], str]
+
+
+NEEDS = (
+    Need("browser", "Chromium", "browser", find_chromium, is_browser_required, explain_absence),
+    Need(
+        "postgresql",
+        "PostgreSQL",
+        "PostgreSQL",
+        lambda: clusters.find_postgresql() if clusters.can_run() else None,
+        clusters.is_required,
+        clusters.explain_absence,
+    ),
+    Need(
+        "redis",
+        "Redis",
+        "Redis",
+        lambda: redis_servers.find_redis() if redis_servers.can_run() else None,
+        redis_servers.is_required,
+        redis_servers.explain_absence,
+    ),
+)
+SKIPPED = {need: pytest.StashKey[int]() for need in NEEDS}
 
 
 def pytest_report_header() -> list[str]:
-    chromium, postgresql = find_chromium(), clusters.find_postgresql() if clusters.can_run() else None
     return [
-        f"chromium: {chromium}" if chromium else f"THE BROWSER TESTS CANNOT RUN. {explain_absence()}",
-        f"postgresql: {postgresql}"
-        if postgresql
-        else f"THE POSTGRESQL TESTS CANNOT RUN. {clusters.explain_absence()}",
+        f"{need.what.lower()}: {found}"
+        if (found := need.find())
+        else f"THE {need.tests.upper()} TESTS CANNOT RUN. {need.explain_absence()}"
+        for need in NEEDS
     ]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    _skip_without_browser(config, items)
-    _skip_without_postgresql(config, items)
-
-
-def _skip_without_postgresql(config: pytest.Config, items: list[pytest.Item]) -> None:
-    tests = [item for item in items if item.get_closest_marker("postgresql")]
-    if not tests or clusters.can_run():
-        return
-    if clusters.is_required():
-        raise pytest.UsageError(f"The PostgreSQL tests are required. {clusters.explain_absence()}")
-    config.stash[SKIPPED_CLUSTER] = len(tests)
-    for item in tests:
-        item.add_marker(pytest.mark.skip(reason="no PostgreSQL was found"))
-
-
-def _skip_without_browser(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if BROWSER_TESTS in item.path.parents:
             item.add_marker("browser")
-    browser_tests = [item for item in items if item.get_closest_marker("browser")]
-    if not browser_tests or find_chromium():
+    for need in NEEDS:
+        _skip_without(need, config, items)
+
+
+def _skip_without(need: Need, config: pytest.Config, items: list[pytest.Item]) -> None:
+    tests = [item for item in items if item.get_closest_marker(need.marker)]
+    if not tests or need.find():
         return
-    if is_browser_required():
-        raise pytest.UsageError(f"The browser tests are required. {explain_absence()}")
-    config.stash[SKIPPED] = len(browser_tests)
-    for item in browser_tests:
-        item.add_marker(pytest.mark.skip(reason="no Chromium was found"))
+    if need.is_required():
+        raise pytest.UsageError(f"The {need.tests} tests are required. {need.explain_absence()}")
+    config.stash[SKIPPED[need]] = len(tests)
+    for item in tests:
+        item.add_marker(pytest.mark.skip(reason=f"no {need.what} was found"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash.get(SKIPPED_CLUSTER, 0)
-    if skipped:
-        terminalreporter.section(f"{skipped} POSTGRESQL TESTS WERE SKIPPED", sep="!", red=True, bold=True)
-        terminalreporter.write_line(clusters.explain_absence())
-    skipped = config.stash.get(SKIPPED, 0)
-    if skipped:
-        terminalreporter.section(f"{skipped} BROWSER TESTS WERE SKIPPED", sep="!", red=True, bold=True)
-        terminalreporter.write_line(explain_absence())
+    for need in NEEDS:
+        skipped = config.stash.get(SKIPPED[need], 0)
+        if skipped:
+            heading = f"{skipped} {need.tests.upper()} TESTS WERE SKIPPED"
+            terminalreporter.section(heading, sep="!", red=True, bold=True)
+            terminalreporter.write_line(need.explain_absence())

@@ -65,12 +65,18 @@ OTHER_PACKAGES = {
     "prometheus_client": (SERVER,),
     "pusher": ("client",),
     "pytest": ("pytest_plugin",),
+    "redis": (SERVER,),
     "starlette": (SERVER,),
     "urllib3": ("diagnosis", "transport", SERVER),
     "uvicorn": (SERVER,),
     "websockets": (SERVER,),
 }
-SOLE_IMPORTERS = {"hmac": "signing.py", "pusher": "client.py", "django.conf": "conf.py"}
+SOLE_IMPORTERS = {
+    "hmac": "signing.py",
+    "pusher": "client.py",
+    "django.conf": "conf.py",
+    "redis": "server/redis_log.py",
+}
 
 HOLDS_FILES = "pusherjs"
 CLOCK_AND_IO = frozenset({"asyncio", "datetime", "io", "logging", "os", "pathlib", "socket", "threading", "time"})

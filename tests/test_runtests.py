@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import browsers, clusters
+from tests import browsers, clusters, redis_servers
 from tests.browsers import HOW_TO_GET_ONE, explain_absence, find_chromium, is_browser_required
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,13 +66,13 @@ def project(tmp_path):
     """A test in ``tests/browser`` and one beside it, under the real runtests.py and the real rules."""
     tests = tmp_path / "project" / "tests"
     (tests / "browser").mkdir(parents=True)
-    for name in ("__init__.py", "browsers.py", "clusters.py", "skipping.py"):
+    for name in ("__init__.py", "browsers.py", "clusters.py", "redis_servers.py", "skipping.py"):
         shutil.copyfile(ROOT / "tests" / name, tests / name)
     (tests / "conftest.py").write_text("from tests.skipping import *")
     (tests / "test_plain.py").write_text("def test_plain(): pass")
     (tests / "browser" / "test_page.py").write_text("def test_page(): pass")
     shutil.copyfile(ROOT / "runtests.py", tests.parent / "runtests.py")
-    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n    postgresql\n")
+    (tests.parent / "pytest.ini").write_text("[pytest]\nmarkers =\n    browser\n    postgresql\n    redis\n")
     return tests.parent
 
 
@@ -162,6 +162,33 @@ class TestWithoutPostgreSQL:
         assert status == pytest.ExitCode.USAGE_ERROR
         assert errors == (
             f"ERROR: The PostgreSQL tests are required. No PostgreSQL was found.\n{clusters.HOW_TO_GET_ONE}\n\n"
+        )
+
+
+class TestWithoutRedis:
+    @pytest.fixture(autouse=True)
+    def nowhere(self, project, monkeypatch):
+        monkeypatch.setenv("PUSHERABLE_REDIS_SERVER", "/nowhere")
+        monkeypatch.delenv("PUSHERABLE_REQUIRE_REDIS", raising=False)
+        marked = "import pytest\n@pytest.mark.redis\ndef test_log(): pass"
+        (project / "tests" / "test_log.py").write_text(marked)
+
+    def test_skips_and_says_so_at_the_end(self, project):
+        status, lines, _ = run_tests(project, "tests/test_log.py", "tests/test_plain.py")
+        assert (status, outcome(lines)) == (0, "1 passed, 1 skipped")
+        assert "THE REDIS TESTS CANNOT RUN. No redis-server was found." in lines
+        assert [line.strip("! ") for line in lines[-7:-1]] == [
+            "1 REDIS TESTS WERE SKIPPED",
+            "",
+            "No redis-server was found.",
+            *redis_servers.HOW_TO_GET_ONE.splitlines(),
+        ]
+
+    def test_that_is_required_fails(self, project):
+        status, _, errors = run_tests(project, "tests/test_log.py", PUSHERABLE_REQUIRE_REDIS="1")
+        assert status == pytest.ExitCode.USAGE_ERROR
+        assert errors == (
+            f"ERROR: The Redis tests are required. No redis-server was found.\n{redis_servers.HOW_TO_GET_ONE}\n\n"
         )
 
 

@@ -28,6 +28,7 @@ from pusherable.server.console import Console
 from pusherable.server.facts import Observer
 from pusherable.server.hooks import Webhooks, make_sender
 from pusherable.server.hub import Hub
+from pusherable.server.ledger import Ledger, OwnLedger
 from pusherable.server.listener import PushServer, Traffic
 from pusherable.server.metrics import Audience, Metrics, monitoring_routes
 from pusherable.server.openings import Openings
@@ -56,6 +57,8 @@ class Choices:
     console_key: str | None = None
     #: From the last process under the same supervisor, and for the next one.
     handover: Handover | None = None
+    #: Where Redis is, if several processes are one server.
+    redis_url: str = ""
     #: How many files may be open, if there is a limit to it.
     open_files: int | None = None
 
@@ -75,11 +78,11 @@ class ProjectServer:
         app = App(id=service.app_id, key=service.key, secret=service.secret, **read_features())
         self._address = address
         self._choices = choices
-        self._webhooks = self._make_webhooks(app)
+        ledger = _make_ledger(choices.redis_url)
+        self._webhooks = self._make_webhooks(app, ledger)
         openings = Openings() if has_receivers() else None
         self._signals = None if openings is None else VisitorSignals(openings)
         feed, metrics, traffic = Feed(app), Metrics(), Traffic()
-        workers = [worker for worker in (self._webhooks, self._signals) if worker is not None]
         config = ServerConfig(
             apps=(app,),
             host=address.host,
@@ -88,9 +91,12 @@ class ProjectServer:
             origins=read_origins(),
             limits=_fit(read_limits(), choices.open_files),
         )
+        visits = [] if openings is None or self._signals is None else [self._signals.observe, openings.observe]
         hub = Hub(
             config,
-            observers=[*observers, feed.observe, metrics.observe, *(worker.observe for worker in workers)],
+            observers=[*observers, feed.observe, metrics.observe, *visits],
+            witnesses=[] if self._webhooks is None else [self._webhooks.observe],
+            ledger=ledger,
         )
         self._histories = hub.histories
         self._streams = Streams(hub, openings=openings)
@@ -146,7 +152,7 @@ class ProjectServer:
 
     def _take_over(self) -> None:
         """Go on with the streams of the process that was here before."""
-        if self._choices.handover is None:
+        if self._choices.handover is None or self._choices.redis_url:
             return
         text, age = self._choices.handover.take()
         # Where there is nothing to go on with, clients are told that they may have missed something.
@@ -154,7 +160,7 @@ class ProjectServer:
             self._histories.restore(text, age=age)
 
     def _hand_over(self) -> None:
-        if self._choices.handover is not None:
+        if self._choices.handover is not None and not self._choices.redis_url:
             self._choices.handover.write(self._histories.dump())
 
     async def _tell_departures(self) -> None:
@@ -162,18 +168,26 @@ class ProjectServer:
         assert self._webhooks is not None
         await asyncio.to_thread(self._webhooks.stop, timeout=_WEBHOOK_PATIENCE)
 
-    def _make_webhooks(self, app: App) -> Webhooks | None:
+    def _make_webhooks(self, app: App, ledger: Ledger) -> Webhooks | None:
         url = settings.webhook_url
         if not url:
             return None
         parts = urlsplit(url)
         if parts.scheme == "http":
-            return Webhooks(app, make_sender(url))
+            return Webhooks(app, make_sender(url), ledger=ledger)
         # The project itself may be what answers there, with a certificate that only we trust.
         certificate = self._choices.certificate
         is_here = certificate is not None and is_same_place(parts.hostname or "", parts.port or 443, self._address)
         tls = make_tls_context(trusting=str(certificate.cert) if certificate and is_here else "")
-        return Webhooks(app, make_sender(url, tls=tls))
+        return Webhooks(app, make_sender(url, tls=tls), ledger=ledger)
+
+
+def _make_ledger(redis_url: str) -> Ledger:
+    if not redis_url:
+        return OwnLedger()
+    from pusherable.server.redis_ledger import RedisLedger
+
+    return RedisLedger(redis_url, prefix=settings.redis_prefix)
 
 
 def _fit(limits: Limits, open_files: int | None) -> Limits:

@@ -15,6 +15,7 @@ from pusherable.channels import kind_of
 from pusherable.server.config import App
 from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
+from pusherable.server.ledger import Outcome
 from pusherable.server.publications import Publication, check_channel, read_info, read_object, read_publication
 from pusherable.server.verification import SIGNED_BY, ApiError, Verifier
 
@@ -48,7 +49,7 @@ class Api:
     async def post_event(self, request: Request) -> Response:
         app, body = await self._verify(request)
         publication = read_publication(read_object(body), self._limits)
-        self._publish(app, publication)
+        await _settle(self._publish(app, publication))
         if publication.info is None:
             return _DONE
         channels = {name: self._describe(app, name, publication.info) for name in publication.channels}
@@ -64,8 +65,9 @@ class Api:
         if len(batch) > limit:
             raise ApiError(400, f"Batch too large ({len(batch)} > {limit})")
         publications = [read_publication(item, self._limits, is_in_batch=True) for item in batch]
-        for publication in publications:
-            self._publish(app, publication)
+        # Entered together, so that nothing comes in between.
+        for outcome in [self._publish(app, publication) for publication in publications]:
+            await _settle(outcome)
         if all(publication.info is None for publication in publications):
             return JSONResponse({})
         infos = [self._describe(app, each.channels[0], each.info or frozenset()) for each in publications]
@@ -81,6 +83,7 @@ class Api:
                 "user_count may only be requested for presence channels - "
                 "please supply filter_by_prefix beginning with presence-",
             )
+        await self._hub.ledger.catch_up()
         names = self._hub.occupied_channels(app, prefix=prefix)
         return JSONResponse({"channels": {name: self._describe(app, name, info) for name in names}})
 
@@ -90,6 +93,7 @@ class Api:
         info = read_info(request.query_params.get("info"))
         if "user_count" in info and not kind_of(channel).is_presence:
             raise ApiError(400, "user_count may only be requested for presence channels")
+        await self._hub.ledger.catch_up()
         answer = {"occupied": self._hub.subscription_count(app, channel) > 0} | self._describe(app, channel, info)
         if "cache" in info and kind_of(channel).is_cache:
             answer["cache"] = self._describe_cache(app, channel)
@@ -105,16 +109,17 @@ class Api:
         if extraneous:
             names = ", ".join(sorted(extraneous))
             raise ApiError(400, f"The following query string parameters are extraneous: {names}")
+        await self._hub.ledger.catch_up()
         return JSONResponse({"users": [{"id": user_id} for user_id in self._hub.members(app, channel)]})
 
     async def terminate_connections(self, request: Request) -> Response:
         """Send a user away, whether it is there or not; whatever the body is, it says nothing (protocol B.22)."""
         app, _ = await self._verify(request)
-        self._hub.terminate(app, request.path_params["user_id"])
+        await _settle(self._hub.terminate(app, request.path_params["user_id"]))
         return JSONResponse({})
 
-    def _publish(self, app: App, publication: Publication) -> None:
-        self._hub.publish(
+    def _publish(self, app: App, publication: Publication) -> Outcome:
+        return self._hub.publish(
             app,
             channels=publication.channels,
             name=publication.name,
@@ -186,6 +191,16 @@ def create_api(hub: Hub, *, clock: Callable[[], float] = time.time) -> Starlette
     endpoints = {f"{config.path}/apps/{app.id}/events": ({"app_id": app.id}, post_event) for app in config.apps}
     api.add_middleware(Shortcut, endpoints=endpoints)
     return api
+
+
+async def _settle(outcome: Outcome) -> None:
+    """Wait until what was asked for is done; raise where that is so at this process alone."""
+    if outcome is not None and not await outcome:
+        raise ApiError(
+            503,
+            "Redis is away, and with it the other processes of this server: only clients of this one were reached. "
+            "Try again",
+        )
 
 
 async def _not_found(request: Request, exception: Exception) -> Response:

@@ -1,12 +1,12 @@
 """A connected client, as the hub and its parts know it."""
 
 import secrets
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from pusherable.server.config import App
-from pusherable.server.credentials import User
+from pusherable.server.credentials import Member, User
 from pusherable.server.messages import Message
 from pusherable.server.protocol import Refusal
 from pusherable.server.rates import Rate
@@ -24,9 +24,24 @@ class Client(Protocol):
         """Say why, and close; the connection leaves the hub in the course of it."""
 
 
+class _Nobody:
+    """Takes everything, and does nothing."""
+
+    def deliver(self, message: Message) -> None: ...
+
+    def dismiss(self, refusal: Refusal) -> None: ...
+
+
+#: The client of a connection that is gone, or that another process of the server has.
+NOBODY: Final[Client] = _Nobody()
+
+
 @dataclass(eq=False, slots=True)
 class Connection:
-    """One client of one app; ``channels`` are those it is subscribed to, ``user`` who it has signed in as."""
+    """One client of one app; ``channels`` are those it is subscribed to, ``user`` who it has signed in as.
+
+    ``peer`` is the process that has it, and ``None`` where that is this one.
+    """
 
     app: App
     socket_id: str
@@ -35,6 +50,18 @@ class Connection:
     user: User | None = None
     #: Of the events that it sends; most clients never do.
     rate: Rate | None = None
+    peer: str | None = None
+    #: Whether other processes may have heard of it.
+    is_shared: bool = False
+
+
+class Presentation(NamedTuple):
+    """A connection as other processes need to know it: who it is, on each channel that it is subscribed to."""
+
+    app_id: str
+    socket_id: str
+    user: User | None
+    channels: Mapping[str, Member | None]
 
 
 def new_socket_id(taken: Container[str]) -> str:

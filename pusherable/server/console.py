@@ -96,7 +96,9 @@ class Console:
         if errors:
             return JSONResponse({"errors": errors}, status_code=422)
         app, channel = self._feed.app, form["channel"]
-        self._hub.publish(app, channels=[channel], name=form["event"], data=form["data"])
+        outcome = self._hub.publish(app, channels=[channel], name=form["event"], data=form["data"])
+        if outcome is not None:
+            await outcome
         return JSONResponse({"receivers": self._hub.subscription_count(app, channel)})
 
     async def _read_form(self, request: Request) -> dict[str, Any]:

@@ -54,13 +54,17 @@ class Vacated:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """An event has been handed to every subscriber of one channel; ``receivers`` is how many."""
+    """An event has been handed to every subscriber of one channel; ``receivers`` is how many at this process.
+
+    ``is_ours`` is whether it was published here, and not at another process of the same server.
+    """
 
     app_id: str
     channel: str
     event: str
     data: str
     receivers: int
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,14 @@ class SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhooksTold:
+    """Webhooks with these events were sent, or given up, by one of the processes of a server."""
+
+    app_id: str
+    marks: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A connection was closed by us, with ``code``, before or after it was established."""
 
@@ -160,6 +172,7 @@ Fact = (
     | CacheMissed
     | CountChanged
     | SignedIn
+    | WebhooksTold
     | Refused
     | Rejected
     | Complained

@@ -12,10 +12,10 @@ from urllib.parse import quote
 from pusherable.server.blocks import encode_event
 from pusherable.server.config import Limits
 from pusherable.server.decoding import encode
-from pusherable.server.messages import Message
+from pusherable.server.messages import RESYNC, Message
 
 # Epoch and sequence, and for people and pages the channel.
-_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,15})(?:/.*)?", re.DOTALL)
+_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})(?:/.*)?", re.DOTALL)
 # Bytes that one more block, and one more channel, take besides their text.
 _BLOCK_COST: Final = 300
 _CHANNEL_COST: Final = 1_200
@@ -72,6 +72,9 @@ class Histories:
     last stream has gone: a site without streams keeps nothing. Each holds ``limits.history_length`` events of up to
     ``history_age`` seconds; all together take ``history_size`` bytes, by an estimate. What is dropped leaves a gap,
     of which ``missed`` tells.
+
+    Where several processes count together (``share``), clients come from any of them: then every channel has a
+    history for as long as one of its events is there.
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float]) -> None:
@@ -85,17 +88,31 @@ class Histories:
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
         # Since when nobody listens, the longest first.
         self._idle: OrderedDict[_Key, float] = OrderedDict()
+        # Everything after this is there, of all channels; ``None`` where only those with streams are kept.
+        self._base: int | None = None
 
     @property
     def now(self) -> Cursor:
         """Where somebody is who has read everything."""
         return Cursor(self._epoch, self._sequence)
 
+    def share(self, epoch: str, sequence: int) -> None:
+        """Begin anew with a count that other processes have too, ``epoch``'s, at ``sequence``; nothing is kept."""
+        self._epoch, self._sequence, self._base, self._size = epoch, sequence, sequence, 0
+        for part in (self._histories, self._kept, self._idle):
+            part.clear()
+
+    def advance(self, sequence: int) -> None:
+        """Give what is recorded next this place, unless later ones are taken already."""
+        self._sequence = max(self._sequence, sequence - 1)
+
     def keeps(self, app_id: str, channel: str) -> bool:
-        return (app_id, channel) in self._histories
+        return self._base is not None or (app_id, channel) in self._histories
 
     def follow(self, app_id: str, channel: str) -> None:
         """A stream listens: from now on the channel has a history."""
+        if self._base is not None:
+            return
         key = app_id, channel
         if key not in self._histories:
             self._add(key, floor=self._sequence)
@@ -104,6 +121,8 @@ class Histories:
 
     def leave(self, app_id: str, channel: str) -> None:
         """A stream that followed has gone; it may come back."""
+        if self._base is not None:
+            return
         key = app_id, channel
         history = self._histories[key]
         history.listeners -= 1
@@ -113,6 +132,8 @@ class Histories:
     def record(self, app_id: str, message: Message) -> None:
         """Keep an event of a channel that has a history, and give it a place in the order of all."""
         key = app_id, message.channel or ""
+        if self._base is not None and key not in self._histories:
+            self._add(key, floor=self._base)
         if key in self._histories:
             self._sequence += 1
             self._keep(self._sequence, _Kept(key, self._clock(), self.stamp(message)))
@@ -204,7 +225,9 @@ class Histories:
     def _since(self, app_id: str, channel: str, sequence: int) -> list[int] | None:
         """What came after ``sequence`` on one channel; ``None`` where some of it is gone."""
         history = self._histories.get((app_id, channel))
-        if history is None or sequence < history.floor:
+        if history is None:
+            return None if self._base is None or sequence < self._base else []
+        if sequence < history.floor:
             return None
         return [kept for kept in history.sequences if kept > sequence]
 
@@ -245,6 +268,10 @@ class Histories:
         history.sequences.popleft()
         history.floor = sequence
         self._size -= len(kept.block) + _BLOCK_COST
+        if self._base is not None and not history.sequences:
+            self._base = max(self._base, sequence)
+            del self._histories[kept.key]
+            self._size -= _CHANNEL_COST
 
     def _forget(self, key: _Key) -> None:
         for sequence in tuple(self._histories[key].sequences):
@@ -255,6 +282,6 @@ class Histories:
 
 def _write(message: Message, at: Cursor) -> bytes:
     # Pages know these by the names that pusher-js gives them.
-    name = message.event.replace("pusher_internal:", "pusher:", 1)
+    name = message.event.replace("pusher_internal:", "pusher:", 1) if message.event != RESYNC else "resync"
     data = message.data if isinstance(message.data, str) else encode(message.data)
     return encode_event(name, data, id=at.write(message.channel))

@@ -7,12 +7,13 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import urllib3
 
 from pusherable.channels import kind_of
+from pusherable.server.commands import Mark, Tell
 from pusherable.server.config import App
 from pusherable.server.facts import (
     Broadcast,
@@ -26,7 +27,9 @@ from pusherable.server.facts import (
     Occupied,
     Unsubscribed,
     Vacated,
+    WebhooksTold,
 )
+from pusherable.server.ledger import Ledger, OwnLedger
 from pusherable.signing import sign
 
 logger = logging.getLogger("pusherable.server")
@@ -46,12 +49,24 @@ FIRST_PAUSE: Final = 1.0
 LAST_PAUSE: Final = 60.0
 TIMEOUT: Final = 10.0
 
+# Seconds between two looks at whether this process is the one in charge.
+_WATCH: Final = 1.0
 # Of an answer, only its status matters.
 _MAX_ANSWER: Final = 65_536
 
-HookEvent = dict[str, Any]
 #: Makes one POST and returns the status; raises ``NotSent`` where no answer came.
 Sender = Callable[[bytes, dict[str, str]], int]
+
+
+class HookEvent(dict[str, Any]):
+    """An event as it is sent. ``mark`` is what all processes know it by, if there are several."""
+
+    __slots__ = ("mark", "time")
+
+    def __init__(self, content: dict[str, Any], *, time: float, mark: Mark | None = None) -> None:
+        super().__init__(content)
+        self.time = time
+        self.mark = mark
 
 
 class NotSent(Exception):
@@ -73,34 +88,38 @@ class HookQueue:
         # These two keep the order of time, as all their entries wait equally long.
         self._delayed: dict[tuple[str, ...], tuple[float, HookEvent]] = {}
         self._missed: dict[str, float] = {}
+        self._mark: Mark | None = None
+        self._now = 0.0
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._left)
 
-    def take_in(self, fact: Fact, now: float) -> None:
-        """Note what has happened, as far as it is to be told."""
+    def take_in(self, fact: Fact, now: float, *, place: int | None = None) -> None:
+        """Note what has happened, as far as it is to be told; ``place`` is that in a log of several processes."""
+        self._mark, self._now = self._next_mark(place), now
         match fact:
             case Unsubscribed(_, socket_id, _):
                 self._note_leaver(socket_id, now)
             case Vacated(_, channel):
-                self._left.append({"name": "channel_vacated", "channel": channel})
+                self._left.append(self._make("channel_vacated", channel=channel))
             case MemberRemoved(_, channel, user_id):
-                self._left.append({"name": "member_removed", "channel": channel, "user_id": user_id})
+                self._left.append(self._make("member_removed", channel=channel, user_id=user_id))
             case Disconnected(_, socket_id):
                 self._put_off(socket_id, now)
             case Occupied(_, channel):
-                self._arrive({"name": "channel_occupied", "channel": channel}, ("channel_vacated", channel), now)
+                event = self._make("channel_occupied", channel=channel)
+                self._arrive(event, ("channel_vacated", channel), now)
             case MemberAdded(_, channel, user_id):
-                event = {"name": "member_added", "channel": channel, "user_id": user_id}
+                event = self._make("member_added", channel=channel, user_id=user_id)
                 self._arrive(event, ("member_removed", channel, user_id), now)
             case ClientEvent():
-                self._add(_describe_client_event(fact), now)
+                self._add(self._make("client_event", **_describe_client_event(fact)), now)
             case CacheMissed(_, channel):
                 self._miss(channel, now)
             case Broadcast(_, channel):
                 self._missed.pop(channel, None)
             case CountChanged(_, channel, count) if not kind_of(channel).is_presence:
-                self._add({"name": "subscription_count", "channel": channel, "subscription_count": count}, now)
+                self._add(self._make("subscription_count", channel=channel, subscription_count=count), now)
 
     def take_batch(self, now: float) -> list[HookEvent]:
         """The events that are due, the oldest first; none before they have had time to become a batch."""
@@ -120,6 +139,13 @@ class HookQueue:
             times.append(self._ready_since + BATCH_WINDOW)
         return min(times, default=None)
 
+    def forget(self, marks: Iterable[Mark], *, before: float) -> None:
+        """Drop what was told already, and what is older than ``before``, which nobody tells any more."""
+        told = set(marks)
+        self._ready = deque(event for event in self._ready if event.mark not in told and event.time >= before)
+        self._left = [event for event in self._left if event.mark not in told]
+        self._delayed = {key: item for key, item in self._delayed.items() if item[1].mark not in told}
+
     def flush(self) -> None:
         """Let nothing wait any more, neither for company nor for somebody to come back."""
         self._settle(self._left_since)
@@ -127,6 +153,14 @@ class HookQueue:
             self._add(event, self._left_since)
         self._delayed.clear()
         self._ready_since = float("-inf")
+
+    def _make(self, name: str, **content: object) -> HookEvent:
+        return HookEvent({"name": name, **content}, time=self._now, mark=self._mark)
+
+    def _next_mark(self, place: int | None) -> Mark | None:
+        if place is None:
+            return None
+        return (place, self._mark[1] + 1 if self._mark is not None and self._mark[0] == place else 0)
 
     def _add(self, event: HookEvent, now: float) -> None:
         if len(self._ready) >= QUEUE_SIZE:
@@ -177,13 +211,14 @@ class HookQueue:
             del self._missed[next(iter(self._missed))]
         if channel not in self._missed:
             self._missed[channel] = now + CACHE_MISS_WINDOW
-            self._add({"name": "cache_miss", "channel": channel}, now)
+            self._add(self._make("cache_miss", channel=channel), now)
 
 
 class Webhooks:
     """Tells one app's URL of what happens; ``observe`` is for a hub, and a thread does the sending.
 
-    ``clock`` gives seconds that only go forward, ``wall_clock`` those since the epoch.
+    ``clock`` gives seconds that only go forward, ``wall_clock`` those since the epoch. Where the ``ledger`` is that of
+    several processes, all of them note what happens at any, and the one in charge sends it.
     """
 
     def __init__(
@@ -191,6 +226,7 @@ class Webhooks:
         app: App,
         send: Sender,
         *,
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -201,7 +237,9 @@ class Webhooks:
         self._send = send
         self._clock = clock
         self._wall_clock = wall_clock
-        self._queue = HookQueue()
+        self._ledger = ledger or OwnLedger()
+        # What happens here alone, and what all processes know of.
+        self._queue, self._common = HookQueue(), HookQueue()
         self._changed = threading.Condition()
         self._has_complained = False
         self._is_stopping = False
@@ -210,17 +248,25 @@ class Webhooks:
     @property
     def dropped(self) -> int:
         """How many events nobody will hear of, since too many were waiting."""
-        return self._queue.dropped
+        return self._queue.dropped + self._common.dropped
 
     def observe(self, fact: Fact) -> None:
         if getattr(fact, "app_id", None) != self._app.id:
             return
+        place, now = self._ledger.place, self._clock()
         with self._changed:
-            dropped, due = self._queue.dropped, self._queue.next_due()
-            self._queue.take_in(fact, self._clock())
-            is_full = self._queue.dropped > dropped and not self._has_complained
+            if isinstance(fact, WebhooksTold):
+                self._common.forget(fact.marks, before=now - RETRY_PERIOD)
+                return
+            if isinstance(fact, CountChanged) and not self._ledger.is_in_charge:
+                # Every process counts by itself.
+                return
+            queue = self._queue if place is None else self._common
+            dropped, due = queue.dropped, queue.next_due()
+            queue.take_in(fact, now, place=place)
+            is_full = queue.dropped > dropped and not self._has_complained
             self._has_complained |= is_full
-            if self._queue.next_due() != due:
+            if queue.next_due() != due:
                 self._changed.notify_all()
         if is_full:
             logger.error("%d webhook events wait to be sent: those that follow are dropped.", QUEUE_SIZE)
@@ -237,11 +283,13 @@ class Webhooks:
             if self._is_stopping:
                 return
             self._is_stopping = True
-            self._queue.flush()
+            for queue in self._queues():
+                queue.flush()
             self._changed.notify_all()
         self._thread.join(timeout)
-        if len(self._queue):
-            logger.error("The server stops, and %d webhook events were not sent.", len(self._queue))
+        unsent = sum(map(len, self._queues()))
+        if unsent:
+            logger.error("The server stops, and %d webhook events were not sent.", unsent)
 
     def run(self) -> None:
         """Send until told to stop. This is what the thread does."""
@@ -258,13 +306,22 @@ class Webhooks:
 
     def _await_batch(self) -> list[HookEvent] | None:
         with self._changed:
-            while not (batch := self._queue.take_batch(self._clock())):
+            while not (batch := self._take_batch()):
                 if self._is_stopping:
                     return None
-                due = self._queue.next_due()
-                self.wait(None if due is None else max(due - self._clock(), 0.0))
+                due = [due for queue in self._queues() if (due := queue.next_due()) is not None]
+                # That it falls to this process to send, nobody says.
+                longest = _WATCH if len(self._common) else None
+                self.wait(max(min(due) - self._clock(), 0.0) if due else longest)
             self._has_complained = False
             return batch
+
+    def _queues(self) -> list[HookQueue]:
+        """Of which events are to be sent by this process."""
+        return [self._queue, self._common] if self._ledger.is_in_charge else [self._queue]
+
+    def _take_batch(self) -> list[HookEvent]:
+        return next(filter(None, (queue.take_batch(self._clock()) for queue in self._queues())), [])
 
     def _deliver(self, batch: list[HookEvent]) -> None:
         """Send one request until it is taken or too old; the body stays the same (protocol C.6)."""
@@ -277,11 +334,15 @@ class Webhooks:
             if remaining <= 0 or not self._pause(min(pause, remaining)):
                 self.failed += 1
                 logger.error("A webhook with %d events was given up: %s", len(batch), problem)
-                return
+                break
             if pause == FIRST_PAUSE:
                 logger.warning("A webhook was not taken and is tried again for five minutes: %s", problem)
             pause = min(pause * 2, LAST_PAUSE)
-        self.sent += 1
+        else:
+            self.sent += 1
+        marks = tuple(event.mark for event in batch if event.mark is not None)
+        if marks:
+            self._ledger.enter_soon(Tell(self._app.id, marks))
 
     def _try(self, body: bytes, headers: dict[str, str]) -> str | None:
         """Why this attempt did not succeed."""
@@ -337,9 +398,8 @@ def make_sender(url: str, *, tls: ssl.SSLContext | None = None) -> Sender:
     return send
 
 
-def _describe_client_event(fact: ClientEvent) -> HookEvent:
+def _describe_client_event(fact: ClientEvent) -> dict[str, str]:
     event = {
-        "name": "client_event",
         "channel": fact.channel,
         "event": fact.event,
         "data": fact.data,

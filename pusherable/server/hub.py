@@ -1,8 +1,12 @@
-"""Who is connected and who is subscribed, and who therefore receives what. Synchronous: no locks, no awaiting."""
+"""Who is connected and who is subscribed, and who therefore receives what. Synchronous: no locks, no awaiting.
+
+What clients and the HTTP API ask for is checked here, entered in the ledger, and done when the ledger says so.
+"""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -10,11 +14,13 @@ from typing import Any
 from pusherable.channels import kind_of
 from pusherable.server import facts
 from pusherable.server.caches import Cache, CachedEvent
+from pusherable.server.commands import Command, Depart, Join, Leave, Publish, SignIn, Tell, Terminate, Whisper
 from pusherable.server.config import App, ServerConfig
-from pusherable.server.connections import Client, Connection, new_socket_id
+from pusherable.server.connections import NOBODY, Client, Connection, Presentation, new_socket_id
 from pusherable.server.credentials import Member, User
 from pusherable.server.histories import Histories
-from pusherable.server.messages import cache_miss, channel_event, error, quote
+from pusherable.server.ledger import Ledger, Outcome, OwnLedger
+from pusherable.server.messages import cache_miss, channel_event, error, quote, resync
 from pusherable.server.presence import Presence
 from pusherable.server.protocol import CloseCode, ErrorCode, Objection, Refusal, Relay, refuse_subscription
 from pusherable.server.rates import Rate, Throttle
@@ -30,24 +36,35 @@ class _Tenant:
     cache: Cache
     counts: Throttle
     users: Users = field(default_factory=Users)
+    #: Of every process; ``here`` counts those of this one.
     connections: dict[str, Connection] = field(default_factory=dict)
+    here: int = 0
     channels: dict[str, OccupiedChannel] = field(default_factory=dict)
     #: Who has to show a signature still, and by when, the first one first (protocol A.52).
     strangers: dict[Connection, float] = field(default_factory=dict)
 
 
 class Hub:
-    """All connections and subscriptions of a server; one thread uses it. ``clock`` gives seconds since whenever."""
+    """All connections and subscriptions of a server; one thread uses it. ``clock`` gives seconds since whenever.
+
+    ``observers`` are told what happens at this process, ``witnesses`` what happens at any process of the server.
+    What the methods below return is ``None`` where everything is done already, and otherwise can be awaited.
+    """
 
     def __init__(
         self,
         config: ServerConfig,
         *,
         observers: Iterable[facts.Observer] = (),
+        witnesses: Iterable[facts.Observer] = (),
+        ledger: Ledger | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
-        self._observers = tuple(observers)
+        self._witnesses = tuple(witnesses)
+        self._observers = (*observers, *self._witnesses)
+        # Whose command is being carried out: another process's, or ours.
+        self._peer: str | None = None
         self._clock = clock
         limits = config.limits
         #: What streams that lost their connection have missed.
@@ -62,6 +79,9 @@ class Hub:
             )
             for app in config.apps
         }
+        #: The order of all that changes the hub.
+        self.ledger = ledger or OwnLedger()
+        self.ledger.open(self)
 
     def connect(self, app: App, client: Client, *, protocol: str | None = "7") -> Connection:
         """Take in a client under a new socket id; raises ``Refusal`` where the app or the server is full."""
@@ -74,6 +94,7 @@ class Hub:
             raise Refusal("The server has no room for more connections", code=CloseCode.OVER_CAPACITY)
         connection = Connection(app, new_socket_id(connections), client)
         connections[connection.socket_id] = connection
+        tenant.here += 1
         if app.authorization_timeout is not None:
             tenant.strangers[connection] = self._clock() + app.authorization_timeout
         self.tell(facts.Connected(app.id, connection.socket_id, protocol))
@@ -81,14 +102,16 @@ class Hub:
 
     def disconnect(self, connection: Connection) -> None:
         """Forget a client and all its subscriptions; a second time does nothing."""
-        tenant = self._tenants[connection.app.id]
-        if tenant.connections.pop(connection.socket_id, None) is None:
+        if connection.client is NOBODY:
             return
-        tenant.strangers.pop(connection, None)
-        for channel in sorted(connection.channels):
-            self._leave(connection, channel)
-        tenant.users.sign_out(connection)
-        self.tell(facts.Disconnected(connection.app.id, connection.socket_id))
+        # Nothing may be sent to it any more, though it is subscribed until the ledger says so.
+        connection.client = NOBODY
+        self._tenants[connection.app.id].strangers.pop(connection, None)
+        departure = Depart(connection.app.id, connection.socket_id)
+        if connection.is_shared:
+            self.ledger.enter(departure)
+        else:
+            self.apply(departure)
 
     def object(self, connection: Connection, objection: Objection) -> None:
         """Tell a client that what it sent is wrong."""
@@ -96,7 +119,7 @@ class Hub:
             connection.client.deliver(reply)
         self.tell(facts.Complained(connection.app.id, connection.socket_id, str(objection)))
 
-    def subscribe(self, connection: Connection, channel: str, member: Member | None = None) -> None:
+    def subscribe(self, connection: Connection, channel: str, member: Member | None = None) -> Outcome:
         """Subscribe and say so; ``member`` is for presence channels, and only for these.
 
         Raises ``Objection`` if it is subscribed already (protocol A.20), if the channel is full (A.36), or if it
@@ -105,30 +128,18 @@ class Hub:
         if channel in connection.channels:
             raise Objection(f"Existing subscription to channel {quote(channel)}")
         self._check_subscriptions(connection, channel)
-        tenant, app_id = self._tenants[connection.app.id], connection.app.id
-        occupied = tenant.channels.get(channel)
-        is_first = occupied is None
-        if occupied is None:
-            occupied = OccupiedChannel(channel, Presence() if member else None)
-        self._check_room(occupied, member)
-        tenant.channels[channel] = occupied
-        if tenant.strangers and kind_of(channel).needs_authorization:
-            tenant.strangers.pop(connection, None)
-        is_new_user = occupied.add(connection, member)
-        if is_first:
-            self.tell(facts.Occupied(app_id, channel))
-        self.tell(facts.Subscribed(app_id, connection.socket_id, channel, occupied.user_of(connection)))
-        if member is not None and is_new_user:
-            self.tell(facts.MemberAdded(app_id, channel, member.user_id))
-        if _is_cache(channel):
-            self._recall(connection, channel)
-        self._count(tenant, occupied)
+        strangers = self._tenants[connection.app.id].strangers
+        if strangers and kind_of(channel).needs_authorization:
+            strangers.pop(connection, None)
+        connection.channels.add(channel)
+        return self._enter(connection, Join(connection.app.id, connection.socket_id, channel, member))
 
     def unsubscribe(self, connection: Connection, channel: str) -> None:
         """Unsubscribe without an answer; raises ``Objection`` if it is not subscribed (protocol A.21)."""
         if channel not in connection.channels:
             raise Objection(f"No current subscription to channel {quote(channel)}, or subscription in progress")
-        self._leave(connection, channel)
+        connection.channels.remove(channel)
+        self._enter(connection, Leave(connection.app.id, connection.socket_id, channel))
 
     def relay(self, connection: Connection, event: Relay) -> None:
         """Pass a client's event on to everybody else in its channel (protocol A.38).
@@ -142,48 +153,110 @@ class Hub:
         if not connection.rate.allows(self._clock()):
             reason = "Client event rejected due to rate limit"
             raise Objection(reason, replies=(error(reason, code=ErrorCode.CLIENT_EVENT_RATE),))
-        channel, app_id = self._tenants[connection.app.id].channels[event.channel], connection.app.id
-        # Never what the client itself says of who it is (protocol A.39).
-        user_id = channel.user_of(connection)
-        message = channel_event(event.event, event.channel, event.data, user_id=user_id)
-        self.histories.record(app_id, message)
-        channel.broadcast(message, excluded=connection)
-        self.tell(facts.ClientEvent(app_id, event.channel, event.event, event.data, connection.socket_id, user_id))
+        self._enter(
+            connection, Whisper(connection.app.id, connection.socket_id, event.channel, event.event, event.data)
+        )
 
-    def sign_in(self, connection: Connection, user: User) -> None:
+    def sign_in(self, connection: Connection, user: User) -> Outcome:
         """Take ``connection`` for the user's; tell it, and those who watch the user (protocol A.47, A.51)."""
-        limit = self.config.limits.watchlist_length
         self._tenants[connection.app.id].strangers.pop(connection, None)
-        self._tenants[connection.app.id].users.sign_in(connection, user, watchlist=user.watchlist[:limit])
-        self.tell(facts.SignedIn(connection.app.id, connection.socket_id, user.id))
-        if len(user.watchlist) > limit:
-            reason = f"The watchlist has {len(user.watchlist)} users; the first {limit} are watched"
-            self.object(connection, Objection(reason, replies=(error(reason, code=ErrorCode.WATCHLIST_LENGTH),)))
+        return self._enter(connection, SignIn(connection.app.id, connection.socket_id, user))
 
     def publish(
         self, app: App, *, channels: Iterable[str], name: str, data: str, socket_id: str | None = None
-    ) -> None:
+    ) -> Outcome:
         """Send an event to every subscriber of ``channels``, but for the connection ``socket_id``."""
-        tenant = self._tenants[app.id]
-        excluded = tenant.connections.get(socket_id) if socket_id else None
-        for channel in dict.fromkeys(channels):
-            receivers = 0
-            occupied = tenant.channels.get(channel)
-            if occupied is not None or self.histories.keeps(app.id, channel):
-                message = channel_event(name, channel, data)
-                self.histories.record(app.id, message)
-                receivers = occupied.broadcast(message, excluded=excluded) if occupied is not None else 0
-            if _is_cache(channel):
-                tenant.cache.put(channel, name, data, self._clock())
-            self.tell(facts.Broadcast(app.id, channel, name, data, receivers))
+        return self.ledger.enter(Publish(app.id, tuple(channels), name, data, socket_id))
 
-    def terminate(self, app: App, user_id: str) -> None:
+    def terminate(self, app: App, user_id: str) -> Outcome:
         """Send every connection away that is signed in as this user (protocol A.53)."""
-        self._terminated.pop((app.id, user_id), None)
-        self._terminated[app.id, user_id] = self._clock()
-        refusal = Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
-        for connection in self._tenants[app.id].users.connections_of(user_id):
-            connection.client.dismiss(refusal)
+        return self.ledger.enter(Terminate(app.id, user_id))
+
+    def apply(self, command: Command, *, peer: str | None = None) -> None:
+        """Carry out what the ledger has come to; ``peer`` is the process that it comes from, if not from this one.
+
+        Raises ``Objection`` where somebody wants into a presence channel that is full (protocol A.36). What concerns
+        an app or a connection that nobody knows is passed over.
+        """
+        tenant = self._tenants.get(command.app_id)
+        if tenant is None:
+            return
+        outer, self._peer = self._peer, peer
+        try:
+            match command:
+                case Publish():
+                    self._publish(tenant, command)
+                case Whisper():
+                    self._whisper(tenant, command)
+                case Join():
+                    self._join(tenant, command)
+                case Leave():
+                    self._unsubscribe(tenant, command)
+                case Depart():
+                    self._depart(tenant, command)
+                case SignIn():
+                    self._sign_in(tenant, command)
+                case Terminate():
+                    self._terminate(tenant, command)
+                case Tell(app_id, marks):
+                    self._tell(self._witnesses, facts.WebhooksTold(app_id, marks))
+        finally:
+            # To send somebody away is to have them depart, in the middle of this.
+            self._peer = outer
+
+    def present(self) -> Iterator[Presentation]:
+        """The clients of this process that others have heard of, as the ledger has them."""
+        for app_id, tenant in self._tenants.items():
+            channels: dict[Connection, dict[str, Member | None]] = {
+                connection: {}
+                for connection in tenant.connections.values()
+                if connection.is_shared and connection.peer is None
+            }
+            for name, occupied in tenant.channels.items():
+                for connection in occupied.subscribers:
+                    channels[connection][name] = occupied.member_of(connection)
+            for connection, found in channels.items():
+                yield Presentation(app_id, connection.socket_id, connection.user, found)
+
+    def reconcile(
+        self, peer: str, presentations: Iterable[Presentation], terminated: Iterable[tuple[str, str, float]] = ()
+    ) -> None:
+        """Bring what is known of another process's clients to what it says itself; what has changed is told."""
+        given = {(item.app_id, item.socket_id): item for item in presentations}
+        # Arrivals first: a user who has come back in another way was never away.
+        for presentation in given.values():
+            for command in self._changes(presentation):
+                # Where two processes have filled a channel without knowing of each other, its own one decides.
+                with suppress(Objection):
+                    self.apply(command, peer=peer)
+        for app_id, tenant in self._tenants.items():
+            for socket_id, connection in list(tenant.connections.items()):
+                if connection.peer == peer and (app_id, socket_id) not in given:
+                    self.apply(Depart(app_id, socket_id), peer=peer)
+        now = self._clock()
+        for app_id, user_id, seconds in terminated:
+            self._terminated.setdefault((app_id, user_id), now - seconds)
+
+    def terminated(self) -> list[tuple[str, str, float]]:
+        """Who was sent away, and how many seconds ago."""
+        now = self._clock()
+        return [(app_id, user_id, now - then) for (app_id, user_id), then in self._terminated.items()]
+
+    def resync(self, channels: Iterable[tuple[str, str]] | None = None) -> None:
+        """Tell clients that they may have missed something on these channels of apps; ``None`` is all of them."""
+        if channels is None:
+            channels = [(app_id, name) for app_id, tenant in self._tenants.items() for name in tenant.channels]
+        for app_id, name in channels:
+            tenant, message = self._tenants.get(app_id), resync(name)
+            self.histories.record(app_id, message)
+            if tenant is not None and name in tenant.channels:
+                tenant.channels[name].broadcast(message)
+
+    def remember(self, app_id: str, channel: str, name: str, data: str, *, seconds: float) -> None:
+        """Let a cache channel have an event that was published before, for so many seconds still."""
+        if app_id in self._tenants:
+            now = self._clock() - self.config.limits.cache_ttl + seconds
+            self._tenants[app_id].cache.put(channel, name, data, now)
 
     def was_terminated(self, app: App, user_id: str, *, within: float) -> bool:
         """Whether a user was sent away in the last ``within`` seconds, which are no more than a stream's lifetime."""
@@ -209,7 +282,7 @@ class Hub:
 
     def channels(self, app: App) -> dict[str, int]:
         """The subscriptions of each occupied channel, as they are now."""
-        return {name: len(channel.subscribers) for name, channel in self._tenants[app.id].channels.items()}
+        return {name: len(channel) for name, channel in self._tenants[app.id].channels.items()}
 
     def connections(self, app: App) -> tuple[Connection, ...]:
         """Everybody, in the order in which they came."""
@@ -228,18 +301,30 @@ class Hub:
 
     def subscription_count(self, app: App, channel: str) -> int:
         found = self._tenants[app.id].channels.get(channel)
-        return len(found.subscribers) if found else 0
+        return len(found) if found else 0
 
     def connection_count(self, app: App) -> int:
-        return len(self._tenants[app.id].connections)
+        """How many are connected to this process."""
+        return self._tenants[app.id].here
 
     def tell(self, fact: facts.Fact) -> None:
-        """Let the observers know."""
-        for observe in self._observers:
+        """Let the observers know of what has happened here."""
+        self._tell(self._observers, fact)
+
+    def _note(self, fact: facts.Fact) -> None:
+        """Tell of a command that is carried out: of another process's only the witnesses."""
+        self._tell(self._observers if self._peer is None else self._witnesses, fact)
+
+    def _tell(self, observers: tuple[facts.Observer, ...], fact: facts.Fact) -> None:
+        for observe in observers:
             observe(fact)
 
+    def _enter(self, connection: Connection, command: Command) -> Outcome:
+        connection.is_shared = True
+        return self.ledger.enter(command)
+
     def _count_all(self) -> int:
-        return sum(len(tenant.connections) for tenant in self._tenants.values())
+        return sum(tenant.here for tenant in self._tenants.values())
 
     def _dismiss_strangers(self, tenant: _Tenant, now: float) -> None:
         """Send away who has shown no signature in time (protocol A.52)."""
@@ -248,6 +333,19 @@ class Hub:
             del tenant.strangers[connection]
             connection.client.dismiss(refusal)
 
+    def _changes(self, given: Presentation) -> Iterator[Command]:
+        """What has to be done so that a connection of another process is as it presents itself."""
+        app_id, socket_id, user, channels = given
+        tenant = self._tenants.get(app_id)
+        known = tenant.connections.get(socket_id) if tenant is not None else None
+        if user is not None and (known is None or known.user != user):
+            yield SignIn(app_id, socket_id, user)
+        for channel, member in channels.items():
+            if known is None or channel not in known.channels:
+                yield Join(app_id, socket_id, channel, member)
+        for channel in sorted(known.channels - channels.keys()) if known is not None else ():
+            yield Leave(app_id, socket_id, channel)
+
     def _check_subscriptions(self, connection: Connection, channel: str) -> None:
         """Raise where a connection has as many subscriptions as it may have."""
         limit = self.config.limits.channels_per_connection
@@ -255,11 +353,12 @@ class Hub:
             reason = f"This connection has {limit} subscriptions, which is the limit"
             raise refuse_subscription(channel, reason, type="LimitReached", status=403, config=self.config)
 
-    def _check_room(self, channel: OccupiedChannel, member: Member | None) -> None:
+    def _check_room(self, channel: OccupiedChannel, connection: Connection, member: Member | None) -> None:
         """Raise where a presence channel has no room for one more user (protocol A.36)."""
         limit, presence = self.config.limits.members_per_channel, channel.presence
         if member is None or presence is None or member.user_id in presence or len(presence) < limit:
             return
+        connection.channels.discard(channel.name)
         reason = f"Channel {channel.name} has {limit} members, which is the limit"
         raise refuse_subscription(channel.name, reason, type="LimitReached", status=403, config=self.config)
 
@@ -268,34 +367,135 @@ class Hub:
         event = self._tenants[connection.app.id].cache.get(channel, self._clock())
         if event is None:
             connection.client.deliver(cache_miss(channel))
-            self.tell(facts.CacheMissed(connection.app.id, channel))
+            self._note(facts.CacheMissed(connection.app.id, channel))
         else:
             connection.client.deliver(channel_event(event.name, channel, event.data))
 
-    def _leave(self, connection: Connection, channel: str) -> None:
-        tenant, app_id = self._tenants[connection.app.id], connection.app.id
-        occupied = tenant.channels[channel]
+    def _publish(self, tenant: _Tenant, event: Publish) -> None:
+        app_id, name, data = event.app_id, event.name, event.data
+        excluded = tenant.connections.get(event.socket_id) if event.socket_id else None
+        for channel in dict.fromkeys(event.channels):
+            receivers = 0
+            occupied = tenant.channels.get(channel)
+            if occupied is not None or self.histories.keeps(app_id, channel):
+                message = channel_event(name, channel, data)
+                self.histories.record(app_id, message)
+                receivers = occupied.broadcast(message, excluded=excluded) if occupied is not None else 0
+            if _is_cache(channel):
+                tenant.cache.put(channel, name, data, self._clock())
+            self._tell_broadcast(facts.Broadcast(app_id, channel, name, data, receivers, self._peer is None))
+
+    def _tell_broadcast(self, fact: facts.Broadcast) -> None:
+        """Whoever has handed it to somebody tells of it, not only who has published it."""
+        self._tell(self._observers if fact.is_ours or fact.receivers else self._witnesses, fact)
+
+    def _whisper(self, tenant: _Tenant, event: Whisper) -> None:
+        connection, channel = tenant.connections.get(event.socket_id), tenant.channels.get(event.channel)
+        if connection is None or channel is None or connection not in channel:
+            return
+        # Never what the client itself says of who it is (protocol A.39).
+        user_id = channel.user_of(connection)
+        message = channel_event(event.event, event.channel, event.data, user_id=user_id)
+        self.histories.record(event.app_id, message)
+        channel.broadcast(message, excluded=connection)
+        self._note(facts.ClientEvent(event.app_id, event.channel, event.event, event.data, event.socket_id, user_id))
+
+    def _join(self, tenant: _Tenant, command: Join) -> None:
+        connection = self._find(tenant, command.socket_id)
+        if connection is None:
+            return
+        app_id, channel, member = command.app_id, command.channel, command.member
+        occupied = tenant.channels.get(channel)
+        is_first = occupied is None
+        if occupied is None:
+            occupied = OccupiedChannel(channel, Presence() if member else None)
+        if connection in occupied:
+            return
+        self._check_room(occupied, connection, member)
+        tenant.channels[channel] = occupied
+        if connection.peer is not None:
+            connection.channels.add(channel)
+        is_new_user = occupied.add(connection, member)
+        if is_first:
+            self._note(facts.Occupied(app_id, channel))
+        self._note(facts.Subscribed(app_id, connection.socket_id, channel, occupied.user_of(connection)))
+        if member is not None and is_new_user:
+            self._note(facts.MemberAdded(app_id, channel, member.user_id))
+        if _is_cache(channel):
+            self._recall(connection, channel)
+        self._count(tenant, occupied)
+
+    def _unsubscribe(self, tenant: _Tenant, command: Leave) -> None:
+        connection = tenant.connections.get(command.socket_id)
+        if connection is not None:
+            self._leave(tenant, connection, command.channel)
+            if connection.peer is not None:
+                connection.channels.discard(command.channel)
+
+    def _depart(self, tenant: _Tenant, command: Depart) -> None:
+        connection = tenant.connections.pop(command.socket_id, None)
+        if connection is None:
+            return
+        if connection.peer is None:
+            tenant.here -= 1
+        for channel in sorted(connection.channels):
+            self._leave(tenant, connection, channel)
+        connection.channels.clear()
+        tenant.users.sign_out(connection)
+        self._note(facts.Disconnected(command.app_id, connection.socket_id))
+
+    def _sign_in(self, tenant: _Tenant, command: SignIn) -> None:
+        connection, user = self._find(tenant, command.socket_id), command.user
+        if connection is None:
+            return
+        limit = self.config.limits.watchlist_length
+        tenant.users.sign_in(connection, user, watchlist=user.watchlist[:limit])
+        self._note(facts.SignedIn(command.app_id, connection.socket_id, user.id))
+        if len(user.watchlist) > limit and connection.peer is None:
+            reason = f"The watchlist has {len(user.watchlist)} users; the first {limit} are watched"
+            self.object(connection, Objection(reason, replies=(error(reason, code=ErrorCode.WATCHLIST_LENGTH),)))
+
+    def _terminate(self, tenant: _Tenant, command: Terminate) -> None:
+        key = command.app_id, command.user_id
+        self._terminated.pop(key, None)
+        self._terminated[key] = self._clock()
+        refusal = Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
+        for connection in tenant.users.connections_of(command.user_id):
+            connection.client.dismiss(refusal)
+
+    def _find(self, tenant: _Tenant, socket_id: str) -> Connection | None:
+        """A connection that something is told of; one of another process is met in this way the first time."""
+        connection = tenant.connections.get(socket_id)
+        if connection is None and self._peer is not None:
+            connection = Connection(tenant.app, socket_id, NOBODY, peer=self._peer)
+            tenant.connections[socket_id] = connection
+        return connection
+
+    def _leave(self, tenant: _Tenant, connection: Connection, channel: str) -> None:
+        occupied, app_id = tenant.channels.get(channel), tenant.app.id
+        if occupied is None or connection not in occupied:
+            return
         user_id = occupied.remove(connection)
-        self.tell(facts.Unsubscribed(app_id, connection.socket_id, channel))
+        self._note(facts.Unsubscribed(app_id, connection.socket_id, channel))
         if user_id is not None:
-            self.tell(facts.MemberRemoved(app_id, channel, user_id))
-        if occupied.subscribers:
+            self._note(facts.MemberRemoved(app_id, channel, user_id))
+        if len(occupied):
             self._count(tenant, occupied)
             return
         del tenant.channels[channel]
         tenant.counts.forget(channel)
-        self.tell(facts.Vacated(app_id, channel))
+        self._note(facts.Vacated(app_id, channel))
 
     def _count(self, tenant: _Tenant, channel: OccupiedChannel) -> None:
         """Tell subscribers how many they are, or have it told when it is time (protocol A.45)."""
         if not tenant.app.has_subscription_counts or channel.presence is not None:
             return
-        is_small = len(channel.subscribers) <= self.config.limits.count_threshold
+        is_small = len(channel) <= self.config.limits.count_threshold
         if tenant.counts.allows(channel.name, self._clock(), is_urgent=is_small):
             self._tell_count(tenant, channel)
 
     def _tell_count(self, tenant: _Tenant, channel: OccupiedChannel) -> None:
-        self.tell(facts.CountChanged(tenant.app.id, channel.name, channel.tell_count()))
+        self._note(facts.CountChanged(tenant.app.id, channel.name, channel.tell_count()))
 
 
 def _is_cache(channel: str) -> bool:

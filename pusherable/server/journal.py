@@ -20,6 +20,7 @@ from pusherable.server.facts import (
     Subscribed,
     Unsubscribed,
     Vacated,
+    WebhooksTold,
 )
 
 # Characters of what was sent, an event's data for one; the console shows all of that.
@@ -90,6 +91,8 @@ def _write(fact: Fact) -> str:
             return f"{socket_id or 'A client'} was sent away ({code:d}): {reason}"
         case Rejected(request, status, reason):
             return f"{_cut(request)} was answered by {status}: {_cut(reason)}"
+        case WebhooksTold(_, marks):
+            return f"{len(marks)} webhook {'event was' if len(marks) == 1 else 'events were'} told"
         case _:
             return f"{fact.socket_id} was told: {fact.reason}"
 

@@ -234,8 +234,6 @@ class WebSocketListener(asyncio.Protocol):
     def _end_session(self) -> None:
         if self._session is not None:
             self._session.end()
-            if self.openings is not None:
-                del self.openings[self._session.socket_id]
             self._session = None
 
     def _flush(self) -> None:
@@ -308,12 +306,17 @@ class PushServer(uvicorn.Server):
         """Leave signals to whoever runs the server; uvicorn would raise them again when it is done."""
         return nullcontext()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._hub.ledger.start()
+        await super().startup(sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """uvicorn asks ten times a second whether to stop."""
         self._hub.tick()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._hub.ledger.depart()
         self._on_stop()
         if self._on_departure is not None:
             for connection in list(self.server_state.connections):
@@ -321,6 +324,7 @@ class PushServer(uvicorn.Server):
                     connection.shutdown()
             await self._on_departure()
         await super().shutdown(sockets)
+        await self._hub.ledger.stop()
 
     def request_stop(self) -> None:
         """Stop within about a second, from whatever thread; clients are told to come back."""

@@ -8,6 +8,8 @@ from websockets.frames import Frame, Opcode
 
 # Made once: `json.dumps` makes one for every call with options.
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: The event that tells of a gap; no client and no publisher can send one of this name.
+RESYNC: Final = "pusher:resync"
 # What a client sent is quoted back to it, but not at any length.
 _QUOTE: Final = 200
 
@@ -83,6 +85,11 @@ def cache_miss(channel: str) -> Message:
 def subscription_count(channel: str, count: int) -> Message:
     data = _write({"subscription_count": count})
     return Message("pusher_internal:subscription_count", data, channel=channel)
+
+
+def resync(channel: str) -> Message:
+    """Something may have been sent on a channel that its subscribers have not received."""
+    return Message(RESYNC, _write({"channels": [channel]}), channel=channel)
 
 
 def signin_success(user_data: str) -> Message:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pusherable.server.facts import Disconnected, Fact
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -17,5 +19,10 @@ class Opening:
 class Openings(dict[str, Opening]):
     """By socket id. A server that is given one fills it: about a kilobyte for each browser.
 
-    An opening is there before its client subscribes, and still there when the client's last subscription ends.
+    An opening is there before its client subscribes, and still there when the client's last subscription ends:
+    ``observe`` is for a hub, behind all observers that look things up here.
     """
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, Disconnected):
+            self.pop(fact.socket_id, None)

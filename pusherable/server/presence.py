@@ -38,6 +38,10 @@ class Presence:
         """As whom a connection is here."""
         return self._user_ids[connection]
 
+    def member_of(self, connection: Connection) -> Member:
+        """What is known of the user that a connection is here."""
+        return self._attendances[self._user_ids[connection]].member
+
     def join(self, connection: Connection, member: Member) -> bool:
         """Let a connection in; returns whether its user was not here before.
 

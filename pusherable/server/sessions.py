@@ -1,5 +1,7 @@
 """A connected client: its conversation understands what it says, and the hub does it."""
 
+from asyncio import Future
+
 from pusherable.server.connections import Client
 from pusherable.server.hub import Hub
 from pusherable.server.messages import connection_established
@@ -68,10 +70,18 @@ class Session:
             case Reply(message):
                 connection.client.deliver(message)
             case Subscribe(channel, member):
-                hub.subscribe(connection, channel, member)
+                outcome = hub.subscribe(connection, channel, member)
+                if outcome is not None:
+                    outcome.add_done_callback(self._object_late)
             case Unsubscribe(channel):
                 hub.unsubscribe(connection, channel)
             case Relay():
                 hub.relay(connection, command)
             case _:
                 hub.sign_in(connection, command.user)
+
+    def _object_late(self, outcome: Future[bool]) -> None:
+        """Tell a client what is wrong as soon as the ledger has come to it."""
+        objection = outcome.exception()
+        if isinstance(objection, Objection):
+            self._hub.object(self._connection, objection)

@@ -63,6 +63,10 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(hub.config.heartbeat, self._beat)
 
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
     def deliver(self, message: Message) -> None:
         if self._opening is not None:
             # Whether the client has this already depends on where it goes on.
@@ -176,7 +180,7 @@ class Streams:
                 # After any answer that is no stream a browser would not come back.
                 content = b"" if request.method == "HEAD" else encode_retry(_choose_retry())
                 return Response(content, headers=headers, media_type=MEDIA_TYPE)
-            stream = self._open(request, wish)
+            stream = await self._open(request, wish)
         except (Denied, Refusal, Objection) as reason:
             return self._refuse(reason, headers)
         return _StreamResponse(stream, headers)
@@ -197,7 +201,7 @@ class Streams:
             raise Denied("The user's connections were terminated since this address was signed", status=403)
         return wish
 
-    def _open(self, request: Request, wish: Pass) -> Stream:
+    async def _open(self, request: Request, wish: Pass) -> Stream:
         hub, histories = self._hub, self._hub.histories
         cursor = _read_cursor(request)
         abort = request.scope.get("extensions", {}).get(ABORT, lambda: None)
@@ -207,28 +211,31 @@ class Streams:
             self._streams.discard(stream)
             for channel in followed:
                 histories.leave(wish.app.id, channel)
-            if self._openings is not None:
-                del self._openings[stream.connection.socket_id]
 
         stream = Stream(hub, wish, abort=abort, on_end=forget)
         self._streams.add(stream)
         connection = stream.connection
         if self._openings is not None:
             self._openings[connection.socket_id] = _describe(request)
-        limit = hub.config.limits.write_buffer_size // 2
-        missed = histories.missed(wish.app.id, wish.channels, cursor, limit=limit)
+        stream.deliver(connection_established(connection.socket_id, hub.config.activity_timeout))
         try:
-            stream.deliver(connection_established(connection.socket_id, hub.config.activity_timeout))
-            if wish.user is not None:
-                hub.sign_in(connection, wish.user)
-            for channel in wish.channels:
+            outcomes = [] if wish.user is None else [hub.sign_in(connection, wish.user)]
+            outcomes += [
                 hub.subscribe(connection, channel, wish.member if kind_of(channel).is_presence else None)
-                histories.follow(wish.app.id, channel)
-                followed.append(channel)
+                for channel in wish.channels
+            ]
+            await asyncio.gather(*filter(None, outcomes))
         except Objection:
             stream.end()
             raise
-        stream.begin(cursor, missed)
+        # What comes from now on goes to the stream, and so this is all of what came before.
+        limit = hub.config.limits.write_buffer_size // 2
+        missed = histories.missed(wish.app.id, wish.channels, cursor, limit=limit)
+        if not stream.has_ended:
+            followed += wish.channels
+            for channel in followed:
+                histories.follow(wish.app.id, channel)
+            stream.begin(cursor, missed)
         return stream
 
     def _refuse(self, reason: Denied | Refusal | Objection, headers: dict[str, str]) -> Response:

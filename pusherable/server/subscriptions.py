@@ -19,12 +19,20 @@ from pusherable.server.presence import Presence
 class OccupiedChannel:
     """A channel that somebody is subscribed to; ``presence`` is ``None`` unless its members know of each other.
 
-    The dict keeps the subscribers in the order in which they came.
+    The dicts keep the subscribers in the order in which they came: those that are connected to this process, and
+    those of other processes.
     """
 
     name: str
     presence: Presence | None = None
     subscribers: dict[Connection, None] = field(default_factory=dict)
+    elsewhere: dict[Connection, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.subscribers) + len(self.elsewhere)
+
+    def __contains__(self, connection: Connection) -> bool:
+        return connection in self._home_of(connection)
 
     def broadcast(self, message: Message, *, excluded: Connection | None = None) -> int:
         """Hand out one message; returns to how many. The hot loop of the server: nothing else belongs in it."""
@@ -45,8 +53,7 @@ class OccupiedChannel:
             is_new_user = self.presence.join(connection, member)
             if is_new_user:
                 self.broadcast(member_added(self.name, member.user_id, member.user_info))
-        self.subscribers[connection] = None
-        connection.channels.add(self.name)
+        self._home_of(connection)[connection] = None
         connection.client.deliver(
             presence_succeeded(self.name, self.presence.members)
             if self.presence is not None
@@ -56,8 +63,7 @@ class OccupiedChannel:
 
     def remove(self, connection: Connection) -> str | None:
         """Let a subscriber go; returns the user who is not here any more by that, if any."""
-        connection.channels.discard(self.name)
-        del self.subscribers[connection]
+        del self._home_of(connection)[connection]
         user_id = None if self.presence is None else self.presence.leave(connection)
         if user_id is not None:
             self.broadcast(member_removed(self.name, user_id))
@@ -67,8 +73,15 @@ class OccupiedChannel:
         """As whom a subscriber is here, where that is known."""
         return None if self.presence is None else self.presence.user_of(connection)
 
+    def member_of(self, connection: Connection) -> Member | None:
+        """What is known of who a subscriber is here, where that is known."""
+        return None if self.presence is None else self.presence.member_of(connection)
+
     def tell_count(self) -> int:
         """Tell all subscribers how many they are, and return it (protocol A.45)."""
-        count = len(self.subscribers)
+        count = len(self)
         self.broadcast(subscription_count(self.name, count))
         return count
+
+    def _home_of(self, connection: Connection) -> dict[Connection, None]:
+        return self.subscribers if connection.peer is None else self.elsewhere

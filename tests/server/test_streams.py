@@ -488,7 +488,8 @@ class TestFacts:
 
     def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config):
         openings, seen = Openings(), []
-        hub = Hub(config, observers=[lambda fact: seen.append((type(fact).__name__, dict(openings)))])
+        note = lambda fact: seen.append((type(fact).__name__, dict(openings)))  # noqa: E731
+        hub = Hub(config, observers=[note, openings.observe])
         _, api = make_app(hub, openings=openings)
 
         async def run():

@@ -32,7 +32,7 @@ class TestAdd:
         assert connection.client.received == [
             {"event": "pusher_internal:subscription_succeeded", "channel": "x", "data": "{}"}
         ]
-        assert (connection.channels, channel.user_of(connection)) == ({"x"}, None)
+        assert (list(channel.subscribers), channel.user_of(connection)) == ([connection], None)
 
     def test_a_member_is_told_of_everybody(self, presence_channel):
         """A.32"""

@@ -28,9 +28,10 @@ class ThreadedServer:
         self.facts: list[Fact] = []
         self.on_fact: Callable[[Fact], None] = lambda fact: None
         self._happened = threading.Condition()
-        self.hub = Hub(config, observers=[self._note])
+        openings = options.get("openings")
+        self.hub = Hub(config, observers=[self._note, *([openings.observe] if openings is not None else [])])
         api = create_api(self.hub)
-        self.streams = Streams(self.hub, openings=options.get("openings"))
+        self.streams = Streams(self.hub, openings=openings)
         api.router.routes += self.streams.routes()
         self._server = PushServer(self.hub, api, **{"on_stop": self.streams.close, **options})
         self._socket = listen(Address("127.0.0.1", 0))

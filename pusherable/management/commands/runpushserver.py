@@ -23,6 +23,7 @@ from pusherable.conf import (
     SAME_ORIGIN_VARIABLE,
     Service,
     SettingsError,
+    check_redis_url,
     settings,
 )
 from pusherable.management.handovers import Handover
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 #: What the ``server`` extra installs, and the ``metrics`` extra.
 _EXTRA: Final = ("uvicorn", "websockets", "starlette", "httptools")
 _METRICS_EXTRA: Final = ("prometheus_client",)
+_REDIS_EXTRA: Final = ("redis",)
 _PORT_OF_ALL: Final = 8000
 #: What keeps visitors of the console known from one reload to the next.
 _CONSOLE_VARIABLE: Final = "PUSHERABLE_CONSOLE_KEY"
@@ -90,6 +92,12 @@ class Command(BaseCommand):
         parser.add_argument(
             "--metrics", action="store_true", help="Show /metrics to all who can reach it, not to this machine alone."
         )
+        parser.add_argument(
+            "--redis",
+            metavar="URL",
+            default="",
+            help="Be one server with all others that have the same Redis, such as redis://127.0.0.1:6379/0.",
+        )
         parser.add_argument("--skip-checks", action="store_true", help="Skip the checks that --allrequests makes.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -104,6 +112,7 @@ class Command(BaseCommand):
             # Whatever this process starts is not to know it.
             "console_key": os.environ.pop(_CONSOLE_VARIABLE, None),
             "handover": Handover.take_inherited(),
+            "redis": _read_redis_url(options["redis"]),
         }
         supervisor = take_supervisor()
         if supervisor is not None:
@@ -224,6 +233,18 @@ def _read_path(text: str) -> str:
     return f"/{path}" if path else ""
 
 
+def _read_redis_url(text: str) -> str:
+    """Where Redis is, by the command line or else by the settings; empty where there is none."""
+    try:
+        check_redis_url(text, source="--redis")
+        url = text or settings.redis_url
+    except SettingsError as wrong:
+        raise CommandError(str(wrong)) from wrong
+    if url:
+        _require_extra("redis", _REDIS_EXTRA)
+    return url
+
+
 def _read_certificate(options: dict[str, Any]) -> Certificate | None:
     cert, key = options["cert"], options["key"]
     if not cert:
@@ -254,6 +275,7 @@ def _choices(options: dict[str, Any]) -> "Choices":
         has_public_metrics=options["metrics"],
         console_key=options["console_key"],
         handover=options["handover"],
+        redis_url=options["redis"],
         open_files=options["file_limit"].now if options["file_limit"] else None,
     )
 
