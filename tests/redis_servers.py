@@ -75,7 +75,8 @@ class RedisServer:
         self._process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while not self._answers():
-            assert time.monotonic() < deadline and self._process.poll() is None, "redis-server does not start"
+            assert self._process.poll() is None, "redis-server has ended"
+            assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
 
     def kill(self) -> None:

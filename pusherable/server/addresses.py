@@ -6,6 +6,7 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from pusherable.exceptions import PusherableError
 
@@ -97,3 +98,11 @@ def _is_ipv6(host: str) -> bool:
 def _explain(address: Address, error: OSError) -> CannotListen:
     reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
     return CannotListen(f"Cannot listen at {address}: {reason}")
+
+
+def redact(url: str) -> str:
+    """A URL as everybody may see it: without user, password and query."""
+    parts = urlsplit(url)
+    place = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{place}{port}{parts.path}"

@@ -15,7 +15,7 @@ from pusherable.server.decoding import encode
 from pusherable.server.messages import RESYNC, Message
 
 # Epoch and sequence, and for people and pages the channel.
-_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})(?:/.*)?", re.DOTALL)
+_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,21})(?:/.*)?", re.DOTALL)
 # Bytes that one more block, and one more channel, take besides their text.
 _BLOCK_COST: Final = 300
 _CHANNEL_COST: Final = 1_200

@@ -46,6 +46,14 @@ class Ledger(Protocol):
     def is_in_charge(self) -> bool:
         """Whether it falls to this process to do what one has to do for all; asked for from any thread."""
 
+    @property
+    def processes(self) -> int:
+        """How many processes are one server, as far as this one knows."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there ought to be others, who hear nothing of what happens here."""
+
     def open(self, hub: Replica) -> None:
         """From now on commands are for ``hub``."""
 
@@ -73,6 +81,8 @@ class OwnLedger:
 
     place: int | None = None
     is_in_charge = True
+    processes = 1
+    is_alone = False
 
     def open(self, hub: Replica) -> None:
         self._hub = hub

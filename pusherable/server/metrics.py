@@ -45,7 +45,8 @@ class Metrics:
     def observe(self, fact: Fact) -> None:
         match fact:
             case Broadcast():
-                self._broadcasts += 1
+                # Each process tells of an event that it hands out; it is published at one of them.
+                self._broadcasts += fact.is_ours
                 self._delivered += fact.receivers
             case ClientEvent():
                 self._client_events += 1
@@ -78,7 +79,13 @@ class Metrics:
         for app in hub.config.apps:
             connections.add_metric([app.id], hub.connection_count(app))
             channels.add_metric([app.id], sum(1 for _ in hub.occupied_channels(app)))
-        yield from (connections, channels)
+        processes = GaugeMetricFamily(
+            "pusherable_processes", "Processes that are this server, as far as is known", value=hub.ledger.processes
+        )
+        alone = GaugeMetricFamily(
+            "pusherable_alone", "Whether Redis is away, and other processes hear nothing", value=hub.ledger.is_alone
+        )
+        yield from (connections, channels, processes, alone)
         for name, text, value in (
             ("messages_received", "Messages of clients", traffic.received),
             ("messages_sent", "Published events handed to clients", self._delivered),

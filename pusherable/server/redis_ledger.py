@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pusherable.channels import kind_of
 from pusherable.exceptions import PusherableError
+from pusherable.server.addresses import redact
 from pusherable.server.commands import (
     Command,
     Publish,
@@ -25,7 +26,7 @@ from pusherable.server.ledger import Outcome, Replica
 from pusherable.server.messages import channel_event
 from pusherable.server.peers import BEAT, SILENCE, Entry, Peers
 from pusherable.server.protocol import Objection
-from pusherable.server.redis_log import AWAY, TIMEOUT, WAIT, Cached, RedisLog, describe_url
+from pusherable.server.redis_log import AWAY, TIMEOUT, WAIT, Cached, RedisLog
 
 logger = logging.getLogger("pusherable.server")
 
@@ -77,7 +78,7 @@ class RedisLedger:
 
     def __init__(self, url: str, *, prefix: str = DEFAULT_PREFIX) -> None:
         self._log = RedisLog(url, prefix=prefix)
-        self._address = describe_url(url)
+        self._address = redact(url)
         self._name = secrets.token_hex(8)
         self._session = 0
         self._number = 0
@@ -97,13 +98,11 @@ class RedisLedger:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def peers(self) -> Peers:
-        """The other processes, as far as they are known."""
-        return self._peers
+    def processes(self) -> int:
+        return len(self._peers) + 1
 
     @property
     def is_alone(self) -> bool:
-        """Whether Redis is away, so that nobody else hears of what happens here."""
         return self._is_alone
 
     @property

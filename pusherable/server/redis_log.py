@@ -4,7 +4,6 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -158,29 +157,15 @@ def place_of(id: bytes) -> int:
     return int(time) << 24 | min(int(count), 1_023) << 14
 
 
-def describe_url(url: str) -> str:
-    """Where Redis is, for people; without a password."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return f"{parts.scheme}://{parts.path}"
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
-
-
 def _time_of(id: bytes) -> int:
     return int(id.partition(b"-")[0])
 
 
 def _read(id: bytes, fields: dict[bytes, bytes]) -> Entry | None:
     try:
-        return Entry(
-            peer=fields[b"peer"].decode(),
-            session=int(fields[b"session"]),
-            number=int(fields[b"number"]),
-            items=decode_values(fields[b"items"]),
-            time=_time_of(id),
-            place=place_of(id),
-        )
+        items = decode_values(fields[b"items"])
+        peer, session, number = fields[b"peer"].decode(), int(fields[b"session"]), int(fields[b"number"])
     except (KeyError, ValueError):
         # Somebody else's, or of a version that writes in another way.
         return None
+    return Entry(peer, session, number, items, _time_of(id), place_of(id)) if isinstance(items, list) else None

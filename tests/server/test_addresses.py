@@ -4,7 +4,15 @@ import socket
 import pytest
 
 from pusherable.server import addresses
-from pusherable.server.addresses import Address, CannotListen, InvalidAddress, address_of, listen, parse_address
+from pusherable.server.addresses import (
+    Address,
+    CannotListen,
+    InvalidAddress,
+    address_of,
+    listen,
+    parse_address,
+    redact,
+)
 
 DEFAULT = Address("127.0.0.1", 8001)
 
@@ -109,3 +117,17 @@ class TestListen:
         with pytest.raises(CannotListen) as caught:
             listen(Address("nowhere", 80))
         assert str(caught.value) == f"Cannot listen at nowhere:80: {reason}"
+
+
+class TestRedact:
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("rediss://ada:s3cret@redis.example/1?password=s3cret", "rediss://redis.example/1"),
+            ("redis://:s3cret@[::1]:6379", "redis://[::1]:6379"),
+            ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock"),
+        ],
+    )
+    def test_shows_where_it_leads_and_no_secret(self, url, shown):
+        assert redact(url) == shown

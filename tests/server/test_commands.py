@@ -67,7 +67,7 @@ class TestReadCommand:
         ],
     )
     def test_anything_else_is_refused(self, values):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="^This is no |invalid literal"):
             read_command(values)
 
     def test_a_user_that_is_none_is_refused(self):
@@ -91,5 +91,5 @@ class TestEncodeValues:
         assert decode_values(b'["\\ud800\\u00e9"]') == ["\ud800é"]
 
     def test_what_is_no_json_is_refused(self):
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="Expecting"):
             decode_values(b"[1")

@@ -219,6 +219,74 @@ class TestBounds:
         assert histories.missed("1", ["a"], start, limit=PLENTY) == Missed(lost=("a",))
 
 
+class TestShare:
+    """A count that several processes have in common."""
+
+    @pytest.fixture
+    def shared(self, histories):
+        histories.share("0123abcd", 1_000)
+        return histories
+
+    def test_begins_anew(self, histories):
+        histories.follow("1", "a")
+        publish(histories, "a")
+        histories.share("0123abcd", 1_000)
+        assert histories.now == Cursor("0123abcd", 1_000)
+        assert histories.missed("1", ["a"], Cursor("0123abcd", 999), limit=PLENTY) == Missed(lost=("a",))
+
+    def test_every_channel_is_kept(self, shared):
+        assert shared.keeps("1", "a")
+        start = shared.now
+        publish(shared, "a", "1")
+        publish(shared, "b", "2")
+        assert data_of(shared.missed("1", ["a", "b", "c"], start, limit=PLENTY)) == ["1", "2"]
+
+    def test_who_follows_and_leaves_changes_nothing(self, shared):
+        start = shared.now
+        shared.follow("1", "a")
+        publish(shared, "a", "1")
+        shared.leave("1", "a")
+        assert data_of(shared.missed("1", ["a"], start, limit=PLENTY)) == ["1"]
+
+    def test_the_common_places_are_taken(self, shared):
+        shared.advance(5_000)
+        publish(shared, "a", "1")
+        publish(shared, "a", "2")
+        assert shared.now == Cursor("0123abcd", 5_001)
+        shared.advance(5_001)
+        publish(shared, "a", "3")
+        assert shared.now == Cursor("0123abcd", 5_002)
+
+    def test_what_was_dropped_makes_a_gap_before_it(self, shared, clock):
+        start = shared.now
+        publish(shared, "a", "1")
+        clock.advance(LIMITS.history_age)
+        publish(shared, "b", "2")
+        shared.purge()
+        # Nor is it known any more whether a channel without events ever had one.
+        assert shared.missed("1", ["a", "b", "c"], start, limit=PLENTY).lost == ("a", "c")
+        assert data_of(shared.missed("1", ["a", "b"], replace(start, sequence=1_001), limit=PLENTY)) == ["2"]
+
+    def test_past_the_length_only_that_channel_has_a_gap(self, clock):
+        shared = Histories(replace(LIMITS, history_length=2), clock=clock)
+        shared.share("0123abcd", 1_000)
+        start = shared.now
+        for number in range(3):
+            publish(shared, "a", str(number))
+        publish(shared, "b", "3")
+        missed = shared.missed("1", ["a", "b"], start, limit=PLENTY)
+        assert (missed.lost, data_of(missed)) == (("a",), ["3"])
+
+    def test_memory_is_bounded(self, clock):
+        shared = Histories(replace(LIMITS, history_size=20_000), clock=clock)
+        shared.share("0123abcd", 1_000)
+        for number in range(1_000):
+            publish(shared, f"channel-{number}")
+        assert shared._size <= 20_000
+        assert len(shared._histories) < 20
+        assert data_of(shared.missed("1", ["channel-999"], replace(shared.now, sequence=1_999), limit=PLENTY)) == ["1"]
+
+
 class TestHandover:
     def restored(self, text, clock, *, limits=LIMITS, age=0.0):
         histories = Histories(limits, clock=clock)

@@ -8,6 +8,7 @@ import pytest
 from pusher import Pusher
 
 from pusherable.server import hooks
+from pusherable.server.commands import Tell
 from pusherable.server.facts import (
     Broadcast,
     CacheMissed,
@@ -21,6 +22,7 @@ from pusherable.server.facts import (
     Refused,
     Unsubscribed,
     Vacated,
+    WebhooksTold,
 )
 from pusherable.server.hooks import HookQueue, NotSent, Webhooks, make_sender
 from tests.server.conftest import APP
@@ -482,3 +484,101 @@ class TestThread:
         webhooks.observe(Occupied("1", "b"))
         webhooks.stop(timeout=0.01)
         assert caplog.messages == ["The server stops, and 1 webhook events were not sent."]
+
+
+class Common:
+    """The ledger of several processes, as far as webhooks ask."""
+
+    def __init__(self):
+        self.place = 7
+        self.is_in_charge = True
+        self.entered = []
+
+    def enter_soon(self, command):
+        self.entered.append(command)
+
+
+class TestSeveralProcesses:
+    @pytest.fixture
+    def ledger(self):
+        return Common()
+
+    @pytest.fixture
+    def receiver(self, ledger):
+        receiver = Receiver()
+        receiver.webhooks._ledger = ledger
+        return receiver
+
+    def names(self, receiver):
+        return [event["channel"] for _, body, _ in receiver.requests for event in json.loads(body)["events"]]
+
+    def test_the_one_in_charge_sends_and_says_so(self, receiver, ledger):
+        receiver.tell(Occupied("1", "a"), Occupied("1", "b"))
+        ledger.place = 8
+        receiver.tell(Occupied("1", "c"))
+        receiver.webhooks._is_stopping = True
+        receiver.webhooks._common.flush()
+        receiver.webhooks.run()
+        assert self.names(receiver) == ["a", "b", "c"]
+        assert ledger.entered == [Tell("1", ((7, 0), (7, 1), (8, 0)))]
+
+    def test_what_was_given_up_is_told_too(self, receiver, ledger):
+        receiver.answers = [500] * 100
+        receiver.tell(Occupied("1", "a"))
+        receiver.webhooks._is_stopping = True
+        receiver.webhooks._common.flush()
+        receiver.webhooks.run()
+        assert (receiver.counts, ledger.entered) == ((0, 1, 0), [Tell("1", ((7, 0),))])
+
+    def test_another_waits_until_it_falls_to_it(self, receiver, ledger):
+        ledger.is_in_charge = False
+        receiver.tell(Occupied("1", "a"))
+
+        def wait(seconds):
+            assert seconds == 1.0
+            assert receiver.requests == []
+            ledger.is_in_charge = True
+            receiver.now += seconds
+            receiver.webhooks.wait = receiver.wait
+
+        receiver.webhooks.wait = wait
+        receiver.webhooks.run()
+        assert self.names(receiver) == ["a"]
+
+    def test_what_another_has_told_is_forgotten(self, receiver, ledger):
+        ledger.is_in_charge = False
+        receiver.tell(
+            Occupied("1", "ready"),
+            *leave("delayed"),
+            Disconnected("1", "1.1"),
+            *leave("left", "2.2"),
+        )
+        receiver.tell(WebhooksTold("1", tuple((7, count) for count in range(20))))
+        ledger.is_in_charge = receiver.webhooks._is_stopping = True
+        receiver.webhooks._common.flush()
+        receiver.webhooks.run()
+        assert receiver.requests == []
+
+    def test_what_nobody_tells_for_five_minutes_is_forgotten(self, receiver, ledger):
+        ledger.is_in_charge = False
+        receiver.tell(Occupied("1", "a"))
+        receiver.now += 301
+        receiver.tell(Occupied("1", "b"), WebhooksTold("1", ()))
+        ledger.is_in_charge = True
+        receiver.webhooks.run()
+        assert self.names(receiver) == ["b"]
+
+    def test_what_happens_while_redis_is_away_each_tells_by_itself(self, receiver, ledger):
+        ledger.is_in_charge = False
+        ledger.place = None
+        receiver.tell(Occupied("1", "a"))
+        receiver.webhooks.run()
+        assert (self.names(receiver), ledger.entered) == (["a"], [])
+
+    def test_counts_are_told_by_the_one_in_charge(self, receiver, ledger):
+        ledger.place = None
+        receiver.tell(CountChanged("1", "a", 3))
+        ledger.is_in_charge = False
+        receiver.tell(CountChanged("1", "b", 3))
+        receiver.webhooks.run()
+        assert self.names(receiver) == ["a"]

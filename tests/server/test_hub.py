@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from pusherable.server import connections
 from pusherable.server.caches import CachedEvent
+from pusherable.server.commands import Depart, Join, Leave, Publish, SignIn, Tell, Terminate, Whisper
 from pusherable.server.config import App, Limits, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.facts import (
@@ -25,6 +26,7 @@ from pusherable.server.facts import (
     Subscribed,
     Unsubscribed,
     Vacated,
+    WebhooksTold,
 )
 from pusherable.server.hub import Hub
 from pusherable.server.protocol import Objection, Refusal, Relay
@@ -93,6 +95,64 @@ class TestConnect:
     def test_the_limit_of_an_app_is_that_of_the_largest_plan(self, config):
         """A.5"""
         assert (config.limits.connections, config.limits.capacity) == (30_000, None)
+
+
+class TestApply:
+    """What other processes do is found in the ledger."""
+
+    @pytest.mark.parametrize(
+        "command",
+        [
+            Join("1", "9.9", "a"),
+            Leave("1", "9.9", "a"),
+            Depart("1", "9.9"),
+            SignIn("1", "9.9", User("7", "{}")),
+            Whisper("1", "9.9", "private-a", "client-hi", "1"),
+            Publish("another app", ("a",), "e", "1"),
+        ],
+    )
+    def test_what_concerns_nobody_is_passed_over(self, hub, connection, client, facts, command):
+        hub.subscribe(connection, "a")
+        client.take()
+        facts.clear()
+        hub.apply(command)
+        assert (client.take(), facts, hub.channels(APP)) == ([], [], {"a": 1})
+
+    def test_nothing_is_done_twice(self, hub, connection, client, facts):
+        hub.subscribe(connection, "a")
+        client.take()
+        facts.clear()
+        hub.apply(Join("1", connection.socket_id, "a"))
+        hub.apply(Leave("1", connection.socket_id, "b"))
+        assert (client.take(), facts, hub.channels(APP)) == ([], [], {"a": 1})
+
+    def test_the_client_of_another_process_counts_and_is_sent_nothing(self, hub, facts):
+        hub.apply(Join("1", "9.9", "a"), peer="there")
+        hub.publish(APP, channels=["a"], name="e", data="1", socket_id="9.9")
+        assert (hub.subscription_count(APP, "a"), hub.connection_count(APP)) == (1, 0)
+        assert facts == [Broadcast("1", "a", "e", "1", 0)]
+        hub.apply(Leave("1", "9.9", "a"), peer="there")
+        hub.apply(Depart("1", "9.9"), peer="there")
+        assert (hub.channels(APP), hub.connections(APP)) == ({}, ())
+
+    def test_somebody_who_is_sent_away_from_elsewhere_departs_from_here(self, hub, client, facts):
+        client.dismiss = lambda refusal: hub.disconnect(connection)
+        connection = hub.connect(APP, client)
+        hub.sign_in(connection, User("7", "{}"))
+        facts.clear()
+        hub.apply(Terminate("1", "7"), peer="there")
+        assert facts == [Disconnected("1", connection.socket_id)]
+
+    def test_that_webhooks_were_sent_is_for_witnesses(self, config):
+        seen, witnessed = [], []
+        hub = Hub(config, observers=[seen.append], witnesses=[witnessed.append])
+        hub.apply(Tell("1", ((1, 2),)))
+        assert (seen, witnessed) == ([], [WebhooksTold("1", ((1, 2),))])
+
+    def test_what_another_app_remembers_is_not_ours(self, hub):
+        hub.remember("another app", "cache-a", "e", "1", seconds=60)
+        hub.remember("1", "cache-a", "e", "1", seconds=60)
+        assert hub.cached(APP, "cache-a")[1] == 60
 
 
 class TestAuthorizationTimeout:

@@ -32,6 +32,7 @@ class TestMetrics:
         for fact in [
             Broadcast("1", "a", "e", "{}", 3),
             Broadcast("1", "b", "e", "{}", 4),
+            Broadcast("1", "c", "e", "{}", 1, is_ours=False),
             ClientEvent("1", "private-a", "client-e", "{}", "1.1"),
             Refused(4100, "You read too slowly", "1.1"),
             Refused(4100, "The server has no room for more connections"),
@@ -49,8 +50,10 @@ class TestMetrics:
         assert read(content.decode()) == {
             ("pusherable_connections", "1"): 1,
             ("pusherable_channels", "1"): 2,
+            ("pusherable_processes",): 1,
+            ("pusherable_alone",): 0,
             ("pusherable_messages_received_total",): 9,
-            ("pusherable_messages_sent_total",): 7,
+            ("pusherable_messages_sent_total",): 8,
             ("pusherable_events_published_total",): 2,
             ("pusherable_client_events_total",): 1,
             ("pusherable_slow_readers_closed_total",): 1,

@@ -36,7 +36,15 @@ from pusherable.management.supervision import (
     take_inherited_socket,
     take_supervisor,
 )
-from pusherable.server.addresses import Address, CannotListen, InvalidAddress, address_of, listen, parse_address
+from pusherable.server.addresses import (
+    Address,
+    CannotListen,
+    InvalidAddress,
+    address_of,
+    listen,
+    parse_address,
+    redact,
+)
 from pusherable.server.certificates import Certificate, UnusableCertificate
 from pusherable.server.config import DEFAULT_HOST, DEFAULT_PORT
 from pusherable.server.descriptors import FileLimit, raise_file_limit
@@ -213,6 +221,8 @@ class Command(BaseCommand):
         if options["verbosity"] < 1 or self._server is None:
             return ""
         text = f"Debug console, by a link that works once: {self._server.console_link}\n"
+        if options["redis"]:
+            text += f"One server with all others that have Redis at {redact(options['redis'])}.\n"
         if limit is None:
             return text
         raised = f", raised from {limit.before}" if limit.before != limit.now else ""
