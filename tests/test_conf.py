@@ -441,6 +441,31 @@ class TestWebhookUrl:
         )
 
 
+class TestRedis:
+    @pytest.mark.parametrize(
+        "value", ["", None, "redis://127.0.0.1:6379/0", "rediss://user:hidden@redis.example", "unix:///run/redis.sock"]
+    )
+    def test_address_or_none(self, settings, value):
+        settings.PUSHERABLE_REDIS_URL = value
+        assert pusherable_settings.redis_url == (value or "")
+
+    @pytest.mark.parametrize("value", ["127.0.0.1:6379", "http://hidden@127.0.0.1"])
+    def test_anything_else_is_an_error_that_does_not_quote_it(self, settings, value):
+        settings.PUSHERABLE_REDIS_URL = value
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.redis_url
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_REDIS_URL",
+            "PUSHERABLE_REDIS_URL is no address of Redis; its form is redis://host:6379/0, rediss://… for TLS, or "
+            "unix://path.",
+        )
+
+    @pytest.mark.parametrize(("value", "prefix"), [(None, "pusherable"), ("", "pusherable"), ("newsroom", "newsroom")])
+    def test_prefix(self, settings, value, prefix):
+        settings.PUSHERABLE_REDIS_PREFIX = value
+        assert pusherable_settings.redis_prefix == prefix
+
+
 class TestSwitches:
     @pytest.mark.parametrize(
         ("name", "attribute", "default"),

@@ -31,6 +31,7 @@ from pusherable.management.serving import ProjectServer
 from pusherable.management.supervision import SUPERVISOR_VARIABLE
 from pusherable.server.descriptors import FileLimit
 from pusherable.server.facts import Connected
+from tests.redis_servers import running_redis
 from tests.server.processes import ROOT, running_server
 
 VARIABLES = [value for name, value in vars(conf).items() if name.endswith("_VARIABLE")] + ["PUSHERABLE_CONSOLE_KEY"]
@@ -239,6 +240,17 @@ class TestArguments:
         with pytest.raises(CommandError) as caught:
             call_command("runpushserver", metrics=True)
         assert str(caught.value) == "runpushserver needs prometheus_client: pip install django-pusherable[metrics]"
+
+    def test_redis_needs_its_extra(self, monkeypatch, settings):
+        monkeypatch.setattr(runpushserver, "find_spec", lambda name: None if name == "redis" else find_spec(name))
+        settings.PUSHERABLE_REDIS_URL = "redis://127.0.0.1"
+        with pytest.raises(CommandError) as caught:
+            call_command("runpushserver")
+        assert str(caught.value) == "runpushserver needs redis: pip install django-pusherable[redis]"
+
+    def test_a_faulty_address_of_redis_is_an_error(self):
+        with pytest.raises(CommandError, match="^--redis is no address of Redis; its form is redis://host:6379/0"):
+            call_command("runpushserver", redis="127.0.0.1:6379")
 
     @pytest.mark.parametrize("path", ["/{x}", "/a b", "//a//b"])
     def test_a_faulty_path_is_an_error(self, path):
@@ -697,3 +709,27 @@ class TestAllRequests:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             server.wait_for("At work")
             assert server.stop() == 0
+
+
+@pytest.mark.redis
+class TestRedis:
+    def test_several_processes_are_one_server(self, project):
+        with running_redis() as redis:
+            options = with_settings(project, PUSHERABLE_REDIS_URL=redis.url, PUSHERABLE_REDIS_PREFIX="newsroom")
+            with (
+                running_server("--noreload", **options) as first,
+                running_server("--noreload", "--redis", redis.url, **options) as second,
+                connect(f"ws://{first.address}/app/test-key?protocol=7") as client,
+            ):
+                line = f"One server with all others that have Redis at {redis.url}."
+                assert line in first.lines
+                assert line in second.lines
+                client.recv(30)
+                client.send(SUBSCRIBE)
+                client.recv(30)
+                Pusher("1", "test-key", "test-secret", ssl=False, host="127.0.0.1", port=second.port).trigger(
+                    "post_1", "view", {"by": "the other"}
+                )
+                assert json.loads(client.recv(30))["data"] == '{"by": "the other"}'
+                assert second.stop() == 0
+            assert first.stop() == 0
