@@ -44,6 +44,8 @@ class Entry:
 class _Peer:
     session: int
     number: int
+    #: Whether everything was read up to there; not where we have skipped something, and know it.
+    is_whole: bool = True
     #: When it first came, on its own clock; the oldest has duties.
     since: int | None = None
     #: On the clock that stands still while the log does.
@@ -66,6 +68,8 @@ class Peers:
         self._expected: set[str] = set()
         #: Whether a newcomer has asked for our state; whoever gives it says so by ``False``.
         self.is_asked = False
+        #: Whether an entry of another process is missing; whoever deals with that says so by ``False``.
+        self.has_gap = False
         #: Whether the others have given us up, for we were silent too long.
         self.is_forgotten = False
 
@@ -108,7 +112,9 @@ class Peers:
         yield ["state ends", self._hub.terminated()]
 
     def expect(self, entries: Iterable[Entry], *, since: int) -> None:
-        """Wait for the state of those who were there after ``since``, by the log that came before us."""
+        """Go on behind ``entries``; wait for the state of those who were there after ``since``."""
+        for peer in self._peers.values():
+            peer.is_whole = False
         for entry in entries:
             is_here = entry.time >= since and ["bye"] not in entry.items and entry.peer != self.name
             (self._expected.add if is_here else self._expected.discard)(entry.peer)
@@ -134,6 +140,9 @@ class Peers:
         if not is_over:
             if peer is None:
                 peer = self._peers[entry.peer] = _Peer(entry.session, entry.number)
+            elif peer.is_whole and entry.session == peer.session and entry.number != peer.number + 1:
+                self.has_gap = True
+            peer.is_whole = True
             peer.session, peer.number, peer.heard = entry.session, entry.number, self._clock
             for item in entry.items:
                 # A channel that is full is its own client's affair. The rest is from a version that knows more.

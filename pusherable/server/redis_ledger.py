@@ -89,6 +89,7 @@ class RedisLedger:
         self._is_new = True
         self._is_alone = False
         self._is_departing = False
+        self._has_gap = False
         # What only our own clients have received while we were alone.
         self._lost: dict[tuple[str, str], None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
@@ -180,6 +181,8 @@ class RedisLedger:
                 self._note_absence(absence.exceptions[0])
             except* Exception:
                 logger.exception("What was read from Redis cannot be dealt with. This is a fault of the server.")
+                # What was read with it may not have been dealt with either.
+                self._log.lose()
                 self._note_absence(None)
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_PAUSE)
@@ -244,8 +247,7 @@ class RedisLedger:
             await self._news()
         self._queue.popleft()
         # Made at once: while it is written, things go on.
-        for part in tuple(self._peers.state()):
-            await self._append([part], [])
+        self._queue.extendleft(reversed(tuple(self._peers.state())))
 
     def _take_some(self) -> tuple[list[Any], list[_Proposal]]:
         """As much of the queue as fits into one entry."""
@@ -258,6 +260,9 @@ class RedisLedger:
                 proposals.append(item)
                 item = write_command(item.command)
                 size += sum(len(part) for part in item if isinstance(part, str))
+            elif item[0] == "state":
+                # A part of it fills an entry.
+                size = _ENTRY_SIZE
             items.append(item)
         if not self._queue:
             self._has_work.clear()
@@ -287,6 +292,10 @@ class RedisLedger:
     async def _read(self) -> None:
         while True:
             await self._take_news(wait=WAIT)
+            if self._has_gap or self._peers.has_gap:
+                self._has_gap = self._peers.has_gap = False
+                self._log.lose()
+                raise ConnectionError("its log was cut before it was read")
             if self._peers.is_asked:
                 self._peers.is_asked = False
                 self._put(_STATE)
@@ -318,9 +327,13 @@ class RedisLedger:
 
     def _take_own(self, entry: Entry) -> None:
         """Do what we have asked for; what we have done alone meanwhile, or twice there, is not done again."""
-        if self._sent and (entry.session, entry.number) == (self._sent[0].session, self._sent[0].number):
-            for proposal in self._sent.popleft().proposals:
+        place, awaited = (entry.session, entry.number), self._sent[0] if self._sent else None
+        if awaited is not None and place == (awaited.session, awaited.number):
+            self._sent.popleft()
+            for proposal in awaited.proposals:
                 self._carry_out(proposal, reaches_all=True)
+        elif awaited is not None and place > (awaited.session, awaited.number):
+            self._has_gap = True
         self._peers.note(entry)
 
     async def _beat(self) -> None:

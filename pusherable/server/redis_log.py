@@ -72,6 +72,10 @@ class RedisLog:
         """Up to where it was read."""
         return 0 if self._last is None else place_of(self._last)
 
+    def lose(self) -> None:
+        """Know that something is missing; the next time it does not go on where it was left."""
+        self._last = None
+
     async def find(self) -> bool:
         """Connect; returns whether the log goes on where it was left, and nothing of it is lost."""
         info = await self._redis.info("server")

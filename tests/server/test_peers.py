@@ -138,6 +138,16 @@ class TestRead:
         here.read()
         assert [message["data"] for message in client.take()] == ["1"]
 
+    def test_an_entry_that_is_missing_is_noticed(self, here, there):
+        there.say(number=1)
+        there.say(number=2)
+        there.begin()
+        here.read()
+        assert not here.peers.has_gap
+        there.say(number=99)
+        here.read()
+        assert here.peers.has_gap
+
     @pytest.mark.parametrize(
         "item",
         [

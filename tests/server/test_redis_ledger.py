@@ -530,7 +530,9 @@ class TestAbsence:
         assert [data for event, data in first if event == "e"] == ["alone", "together"]
         assert [message["channel"] for message in second] == ["a"]
 
-    def test_a_connection_that_is_lost_for_a_moment(self, run, redis, caplog):
+    def test_a_connection_that_is_lost_for_a_moment(self, run, redis, caplog, monkeypatch):
+        monkeypatch.setattr(redis_ledger, "PATIENCE", TIMEOUT)
+
         async def scenario(here, there):
             clients = [(await process.join("a"))[0] for process in (here, there)]
             async with Redis.from_url(redis.url) as plain:
@@ -565,7 +567,10 @@ class TestAbsence:
             await there.settle()
             return outcomes, [data for _, data in events_of(client.take())]
 
-        assert run(scenario) == ([True, True], ["1", "2"])
+        # One that the scenario does not take back.
+        with pytest.MonkeyPatch.context() as patient:
+            patient.setattr(redis_ledger, "PATIENCE", TIMEOUT)
+            assert run(scenario) == ([True, True], ["1", "2"])
 
     def test_streams_go_on_where_they_were_or_are_told(self, run, redis):
         async def scenario(here, there):
@@ -582,22 +587,61 @@ class TestAbsence:
 
         assert run(scenario) == (1, ("a",))
 
+    @pytest.mark.parametrize("is_own", [True, False])
+    def test_a_log_that_was_cut_before_it_was_read(self, run, redis, monkeypatch, is_own):
+        async def scenario(here, there):
+            (client, _), _ = await here.join("presence-x", member=ADA), await there.join("presence-x", member=BOB)
+            await here.settle(there)
+            client.take()
+            read, is_held, may_read = here.ledger._log.read, asyncio.Event(), asyncio.Event()
+
+            async def hold(**options):
+                is_held.set()
+                await may_read.wait()
+                return await read(**options)
+
+            monkeypatch.setattr(here.ledger._log, "read", hold)
+            await is_held.wait()
+            publisher = here if is_own else there
+            pending = [publisher.publish("presence-x", str(number)) for number in range(3)]
+            tasks = [asyncio.ensure_future(outcome) for outcome in pending]
+            async with Redis.from_url(redis.url) as plain:
+                while await plain.xlen("p:log") == 0 or not await self.has_come(plain, publisher):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await there.publish("other")
+                await plain.xtrim("p:log", maxlen=1, approximate=False)
+            may_read.set()
+            outcomes = await asyncio.gather(*tasks)
+            await until(lambda: not here.ledger.is_alone and here.ledger._patience is None)
+            await until(lambda: "pusher:resync" in [message["event"] for message in client.received])
+            await until(lambda: sorted(there.hub.members(APP, "presence-x")) == ["7", "8"])
+            await until(lambda: sorted(here.hub.members(APP, "presence-x")) == ["7", "8"])
+            await here.settle(there)
+            return set(outcomes)
+
+        assert run(scenario) == ({False} if is_own else {True})
+
+    async def has_come(self, plain, publisher):
+        """Whether the last of three events is in the log."""
+        found = await plain.xrevrange("p:log", count=3)
+        return any(b'"2"' in fields[b"items"] for _, fields in found)
+
     def test_a_fault_of_ours_is_logged_and_does_not_end_it(self, run, redis, caplog, monkeypatch):
         async def scenario(here, there):
             def fail(entry):
                 monkeypatch.undo()
                 raise RuntimeError("a fault")
 
+            client, _ = await here.join("a")
             monkeypatch.setattr(here.ledger._peers, "read", fail)
             await there.publish("a", "1")
             await until(lambda: "a fault" in caplog.text)
-            client, _ = await here.join("a")
-            await until(lambda: here.ledger._patience is None)
+            await until(lambda: client.received)
             await there.publish("a", "2")
             await here.settle()
             return events_of(client.take())
 
-        assert run(scenario)[-1] == ("e", "2")
+        assert run(scenario) == [("pusher:resync", '{"channels":["a"]}'), ("e", "2")]
 
     def test_whoever_was_given_up_comes_back(self, run):
         async def scenario(here, there):
