@@ -1,5 +1,6 @@
 """The HTTP API by which an app's own server publishes and asks: every request is signed."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -19,6 +20,10 @@ from pusherable.server.ledger import Outcome
 from pusherable.server.publications import Publication, check_channel, read_info, read_object, read_publication
 from pusherable.server.verification import SIGNED_BY, ApiError, Verifier
 
+#: By which a publisher that tries again tells which event is which; the ids have commas between them.
+IDS_HEADER: Final = "X-Pusherable-Event-Ids"
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Made once: it is the answer to most requests.
 _DONE: Final = JSONResponse({})
 
@@ -49,7 +54,7 @@ class Api:
     async def post_event(self, request: Request) -> Response:
         app, body = await self._verify(request)
         publication = read_publication(read_object(body), self._limits)
-        await _settle(self._publish(app, publication))
+        await _settle(self._publish(app, publication, *_read_ids(request, 1)))
         if publication.info is None:
             return _DONE
         channels = {name: self._describe(app, name, publication.info) for name in publication.channels}
@@ -66,7 +71,8 @@ class Api:
             raise ApiError(400, f"Batch too large ({len(batch)} > {limit})")
         publications = [read_publication(item, self._limits, is_in_batch=True) for item in batch]
         # Entered together, so that nothing comes in between.
-        for outcome in [self._publish(app, publication) for publication in publications]:
+        ids = _read_ids(request, len(publications))
+        for outcome in [self._publish(app, *pair) for pair in zip(publications, ids, strict=True)]:
             await _settle(outcome)
         if all(publication.info is None for publication in publications):
             return JSONResponse({})
@@ -118,13 +124,14 @@ class Api:
         await _settle(self._hub.terminate(app, request.path_params["user_id"]))
         return JSONResponse({})
 
-    def _publish(self, app: App, publication: Publication) -> Outcome:
+    def _publish(self, app: App, publication: Publication, id: str | None) -> Outcome:
         return self._hub.publish(
             app,
             channels=publication.channels,
             name=publication.name,
             data=publication.data,
             socket_id=publication.socket_id,
+            id=id,
         )
 
     def _describe(self, app: App, channel: str, info: frozenset[str]) -> dict[str, Any]:
@@ -191,6 +198,17 @@ def create_api(hub: Hub, *, clock: Callable[[], float] = time.time) -> Starlette
     endpoints = {f"{config.path}/apps/{app.id}/events": ({"app_id": app.id}, post_event) for app in config.apps}
     api.add_middleware(Shortcut, endpoints=endpoints)
     return api
+
+
+def _read_ids(request: Request, count: int) -> list[str | None]:
+    """By what ids the publisher knows the ``count`` events of its request, if it has any."""
+    text = request.headers.get(IDS_HEADER)
+    if text is None:
+        return [None] * count
+    ids = text.split(",")
+    if len(ids) != count or not all(map(_ID.fullmatch, ids)):
+        raise ApiError(400, f"{IDS_HEADER} is one id for each event, of up to 64 letters, digits, - or _ each")
+    return list(ids)
 
 
 async def _settle(outcome: Outcome) -> None:

@@ -49,13 +49,17 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """An event for the subscribers of ``channels``, but for the connection ``socket_id``."""
+    """An event for the subscribers of ``channels``, but for the connection ``socket_id``.
+
+    ``id`` is its publisher's own, by which it is known when it comes again.
+    """
 
     app_id: str
     channels: tuple[str, ...]
     name: str
     data: str
     socket_id: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,8 @@ def write_command(command: Command) -> list[Any]:
             return [kind, app_id, socket_id, channel, *write_member(member)]
         case SignIn(app_id, socket_id, user):
             return [kind, app_id, socket_id, user.data]
-        case Publish(app_id, channels, name, data, socket_id):
-            return [kind, app_id, channels, name, data, socket_id]
+        case Publish(app_id, channels, name, data, socket_id, id):
+            return [kind, app_id, channels, name, data, socket_id, id]
         case Whisper(app_id, socket_id, channel, event, data):
             return [kind, app_id, socket_id, channel, event, data]
         case Leave(app_id, socket_id, channel):
@@ -132,8 +136,16 @@ def read_command(values: list[Any]) -> Command:
             return Depart(app_id, socket_id)
         case ["sign in", str(app_id), str(socket_id), str(data)]:
             return SignIn(app_id, socket_id, read_user(data))
-        case ["publish", str(app_id), [*channels], str(name), str(data), (str() | None) as socket_id]:
-            return Publish(app_id, tuple(map(str, channels)), name, data, socket_id)
+        case [
+            "publish",
+            str(app_id),
+            [*channels],
+            str(name),
+            str(data),
+            str() | None as socket_id,
+            str() | None as id,
+        ]:
+            return Publish(app_id, tuple(map(str, channels)), name, data, socket_id, id)
         case ["whisper", str(app_id), str(socket_id), str(channel), str(event), str(data)]:
             return Whisper(app_id, socket_id, channel, event, data)
         case ["terminate", str(app_id), str(user_id)]:

@@ -24,6 +24,7 @@ from pusherable.server.messages import cache_miss, channel_event, error, quote, 
 from pusherable.server.presence import Presence
 from pusherable.server.protocol import CloseCode, ErrorCode, Objection, Refusal, Relay, refuse_subscription
 from pusherable.server.rates import Rate, Throttle
+from pusherable.server.repeats import Repeats
 from pusherable.server.subscriptions import OccupiedChannel
 from pusherable.server.users import Users
 
@@ -40,6 +41,7 @@ class _Tenant:
     connections: dict[str, Connection] = field(default_factory=dict)
     here: int = 0
     channels: dict[str, OccupiedChannel] = field(default_factory=dict)
+    repeats: Repeats = field(default_factory=Repeats)
     #: Who has to show a signature still, and by when, the first one first (protocol A.52).
     strangers: dict[Connection, float] = field(default_factory=dict)
 
@@ -163,10 +165,20 @@ class Hub:
         return self._enter(connection, SignIn(connection.app.id, connection.socket_id, user))
 
     def publish(
-        self, app: App, *, channels: Iterable[str], name: str, data: str, socket_id: str | None = None
+        self,
+        app: App,
+        *,
+        channels: Iterable[str],
+        name: str,
+        data: str,
+        socket_id: str | None = None,
+        id: str | None = None,
     ) -> Outcome:
-        """Send an event to every subscriber of ``channels``, but for the connection ``socket_id``."""
-        return self.ledger.enter(Publish(app.id, tuple(channels), name, data, socket_id))
+        """Send an event to every subscriber of ``channels``, but for the connection ``socket_id``.
+
+        What comes again with the same ``id`` is not sent again.
+        """
+        return self.ledger.enter(Publish(app.id, tuple(channels), name, data, socket_id, id))
 
     def terminate(self, app: App, user_id: str) -> Outcome:
         """Send every connection away that is signed in as this user (protocol A.53)."""
@@ -272,6 +284,7 @@ class Hub:
             self._terminated.popitem(last=False)
         for tenant in self._tenants.values():
             tenant.cache.purge(now)
+            tenant.repeats.purge(now)
             self._dismiss_strangers(tenant, now)
             for channel in tenant.counts.due(now):
                 self._tell_count(tenant, tenant.channels[channel])
@@ -372,6 +385,8 @@ class Hub:
             connection.client.deliver(channel_event(event.name, channel, event.data))
 
     def _publish(self, tenant: _Tenant, event: Publish) -> None:
+        if event.id is not None and tenant.repeats.is_repeat(event.id, self._clock()):
+            return
         app_id, name, data = event.app_id, event.name, event.data
         excluded = tenant.connections.get(event.socket_id) if event.socket_id else None
         for channel in dict.fromkeys(event.channels):

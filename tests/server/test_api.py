@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,6 +188,45 @@ class TestEvents:
         assert api.publish(channels=["a", "b"]).status_code == 400
         assert api.publish(name="views").status_code == 400
         assert api.publish(data="123456").status_code == 413
+
+
+class TestIds:
+    """A publisher that tries again says so by the ids of its events, which the hosted service passes over."""
+
+    def publish(self, api, *items, ids):
+        batch = [{"name": "view", "channel": "a", "data": "{}"} | item for item in items]
+        body = json.dumps({"batch": batch} if len(batch) > 1 else batch[0]).encode()
+        path = "/apps/1/batch_events" if len(batch) > 1 else "/apps/1/events"
+        parameters = request_parameters(
+            "POST", path, key=APP.key, secret=APP.secret, timestamp=NOW, body=body, query=None
+        )
+        headers = {"X-Pusherable-Event-Ids": ids}
+        return answer(api.http("POST", path, params=parameters, content=body, headers=headers))
+
+    def test_an_event_that_comes_again_is_sent_once(self, api, listen):
+        client = listen("a")
+        for data in ("1", "1", "2"):
+            assert self.publish(api, {"data": data}, ids=f"x-{data}") == (200, "{}")
+        assert [message["data"] for message in client.take()] == ["1", "2"]
+
+    def test_a_batch_may_hold_both(self, api, listen):
+        client = listen("a")
+        self.publish(api, {"data": "1"}, ids="x-1")
+        assert self.publish(api, {"data": "1"}, {"data": "2"}, ids="x-1,x-2") == (200, "{}")
+        assert [message["data"] for message in client.take()] == ["1", "2"]
+
+    def test_without_ids_the_same_event_may_come_as_often_as_it_likes(self, api, listen):
+        client = listen("a")
+        for _ in range(2):
+            api.publish()
+        assert len(client.take()) == 2
+
+    @pytest.mark.parametrize("ids", ["", "a,b", "é", "a b", "x" * 65])
+    def test_malformed_ones_are_refused(self, api, listen, ids):
+        client = listen("a")
+        status, text = self.publish(api, {}, ids=ids)
+        assert (status, text.partition(" is ")[0]) == (400, "X-Pusherable-Event-Ids")
+        assert client.take() == []
 
 
 class TestInfo:
