@@ -359,7 +359,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--crowd", type=int, default=10_000)
     parser.add_argument("--crowd-events", type=int, default=10)
     parser.add_argument("--rate", type=float, default=10, help="events a second, for the latency")
-    parser.add_argument("--seconds", type=float, default=6, help="of each of two rounds of the latency")
+    parser.add_argument("--seconds", type=float, default=4, help="of each of two rounds of the latency")
     options = parser.parse_args()
     for wanted, known in ((options.parts, PARTS), (options.kinds, OURS)):
         if unknown := set(wanted.split(",")) - set(known):

@@ -175,7 +175,7 @@ def run_nchan(name: str = "nginx + nchan", *, is_stream: bool = False) -> Iterat
         process = subprocess.Popen([nginx, "-p", folder, "-c", str(conf)], stdin=subprocess.DEVNULL)
         try:
             await_port(port)
-            (worker,) = child_pids(process.pid)
+            worker = await_worker(process.pid)
             door = Door(port, f"/subscribe?id={CHANNEL}", is_stream=is_stream)
             yield Peer(name, (worker,), (door,), stream_request if is_stream else bare_request)
         finally:
@@ -269,6 +269,16 @@ def await_port(port: int) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+def await_worker(master: int) -> int:
+    """The process of nginx that works: its master listens before there is one."""
+    deadline = time.monotonic() + PATIENCE
+    while not (workers := child_pids(master)):
+        if time.monotonic() > deadline:
+            raise NotRun("nginx has no worker")
+        time.sleep(0.05)
+    return workers[0]
 
 
 def start_all(stack: contextlib.ExitStack, kinds: Sequence[str]) -> tuple[dict[str, Peer], dict[str, str]]:
