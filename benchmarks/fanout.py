@@ -31,6 +31,8 @@ Figure = TypeVar("Figure")
 
 #: Events before each round that are not counted: imports, caches, the first growth of buffers.
 WARM_UP = 5
+#: Requests that are under way together, where the price of the bus is measured.
+AT_ONCE = (1, 10)
 
 
 def make_data(number: int, size: int) -> str:
@@ -281,30 +283,39 @@ class Bus:
     def run(self, peers: dict[str, Peer]) -> None:
         for peer in peers.values():
             if peer.bus is not None or peer.name == OURS["sockets"]:
-                self.rows.append(self._run_one(peer))
+                self.rows += [self._run_one(peer, at_once) for at_once in AT_ONCE]
 
-    def _run_one(self, peer: Peer) -> list[str]:
+    def _run_one(self, peer: Peer, at_once: int) -> list[str]:
         requests = [peer.make_request(make_data(number, self._options.size)) for number in range(1000)]
         processes = (*peer.pids, *(() if peer.bus is None else (peer.bus,)))
-        with HttpConnection(peer.ports[0]) as connection:
-            for request in requests[:100]:
-                connection.send(request)
+        with contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(HttpConnection(peer.ports[0])) for _ in range(at_once)]
+            publish_together(connections, requests[:100])
             before = await_rest(processes)
-            for request in requests:
-                connection.send(request)
+            publish_together(connections, requests)
             used = [after - then for after, then in zip(await_rest(processes), before, strict=True)]
         costs = [f"{seconds / len(requests) * 1e6:.1f} µs" for seconds in used]
-        return [peer.name, *costs, *[""] * (3 - len(costs)), str(len(requests))]
+        return [peer.name, str(at_once), *costs, *[""] * (3 - len(costs)), str(len(requests))]
 
     def print(self, missing: dict[str, str]) -> None:
         print(
-            f"The bus: events of {self._options.size} bytes that are published at one process, and nobody subscribes; "
-            "CPU time per event"
+            f"The bus: events of {self._options.size} bytes that are published at one process, some at once, and "
+            "nobody subscribes; CPU time per event"
         )
         print_table(
-            ["server", "publishing process", "other process", "Redis", "events"],
+            ["server", "at once", "publishing process", "other process", "Redis", "events"],
             self.rows + not_run(missing, *(name for name, kind in KINDS.items() if kind == "processes")),
         )
+
+
+def publish_together(connections: Sequence[HttpConnection], requests: Sequence[bytes]) -> None:
+    """Publish over all connections at once, again and again."""
+    for start in range(0, len(requests), len(connections)):
+        busy = list(zip(connections, requests[start:], strict=False))
+        for connection, request in busy:
+            connection.ask(request)
+        for connection, _ in busy:
+            connection.read_answer()
 
 
 def await_rest(processes: Sequence[int]) -> list[float]:

@@ -152,7 +152,13 @@ class HttpConnection:
 
     def send(self, request: bytes) -> bytes:
         """The body of the answer; raises where that is no success."""
+        self.ask(request)
+        return self.read_answer()
+
+    def ask(self, request: bytes) -> None:
         self._socket.sendall(request)
+
+    def read_answer(self) -> bytes:
         received = b""
         while b"\r\n\r\n" not in received:
             received += self._receive(received)
