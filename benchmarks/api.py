@@ -39,7 +39,7 @@ def run_bare(parser: str) -> Iterator[Peer]:
     with running([sys.executable, str(HERE / "bare_app.py"), parser]) as (process, line):
         port = int(line)
         await_port(port)
-        yield Peer(f"bare uvicorn, {parser}", process.pid, port, Door(port, "/"), signed_request)
+        yield Peer(f"bare uvicorn, {parser}", (process.pid,), (Door(port, "/"),), signed_request)
 
 
 class Load:
@@ -99,10 +99,11 @@ def _load(pipe: Pipe, port: int, requests: Sequence[bytes], connections: int, se
 def measure(peer: Peer, *, connections: int, seconds: float) -> tuple[float, float]:
     """Requests a second, and seconds of the server's CPU for each."""
     requests = [peer.make_request(f"{number:08d}".ljust(200, "x")) for number in range(REQUESTS)]
-    Load(peer.port, requests, connections=connections, seconds=WARM_UP).wait()
-    before = cpu_seconds(peer.pid)
-    answers, took = Load(peer.port, requests, connections=connections, seconds=seconds).wait()
-    return answers / took, (cpu_seconds(peer.pid) - before) / max(1, answers)
+    (port,) = peer.ports
+    Load(port, requests, connections=connections, seconds=WARM_UP).wait()
+    before = cpu_seconds(*peer.pids)
+    answers, took = Load(port, requests, connections=connections, seconds=seconds).wait()
+    return answers / took, (cpu_seconds(*peer.pids) - before) / max(1, answers)
 
 
 CONTESTANTS = (

@@ -1,14 +1,21 @@
-"""Django Channels with its in-memory layer: one group, a consumer that sends on, and a view that publishes.
+"""Django Channels: one group, a consumer that sends on, and a view that publishes.
 
-As small as its documentation makes such an app; served by uvicorn, which serves ours too.
+As small as its documentation makes such an app; served by uvicorn, which serves ours too. ``channels_app.py [LAYER
+REDIS]``: a class of channels_redis, and where Redis is, instead of the layer in memory.
 """
+
+import sys
 
 from django.conf import settings
 from measuring import listen
 
+LAYER, *HOSTS = sys.argv[1:] or ["channels.layers.InMemoryChannelLayer"]
+
 settings.configure(
     SECRET_KEY="of the benchmark alone",
-    CHANNEL_LAYERS={"default": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1000}}},
+    CHANNEL_LAYERS={
+        "default": {"BACKEND": LAYER, "CONFIG": {"capacity": 1000} | ({"hosts": HOSTS} if HOSTS else {})},
+    },
 )
 
 import django  # noqa: E402

@@ -39,10 +39,10 @@ def _thread_seconds(task: Path) -> float:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def user_and_system(pid: int) -> tuple[float, float]:
+def user_and_system(*pids: int) -> tuple[float, float]:
     """User and system seconds so far, in ticks of a hundredth."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) / _TICKS, int(fields[12]) / _TICKS
+    times = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in pids]
+    return sum(int(user) for user, _ in times) / _TICKS, sum(int(system) for _, system in times) / _TICKS
 
 
 def segments_sent() -> int:
@@ -96,7 +96,10 @@ def listen() -> socket.socket:
 def running(
     arguments: Sequence[str], *, env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A child process and the first line that it prints; it is ended by its own pid, its complaints shown."""
+    """A child process and the first line that it prints; it is ended by its own pid, its complaints shown.
+
+    Raises ``NotRun`` with the last of them where it ends without a line.
+    """
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             arguments,
@@ -108,8 +111,14 @@ def running(
             text=True,
         )
         assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        if not line:
+            end(process)
+            process.stdout.close()
+            complaints.seek(0)
+            raise NotRun(complaints.read().strip().rpartition("\n")[2] or "it has ended without a word")
         try:
-            yield process, process.stdout.readline().strip()
+            yield process, line
         finally:
             end(process)
             process.stdout.close()
@@ -143,7 +152,13 @@ class HttpConnection:
 
     def send(self, request: bytes) -> bytes:
         """The body of the answer; raises where that is no success."""
+        self.ask(request)
+        return self.read_answer()
+
+    def ask(self, request: bytes) -> None:
         self._socket.sendall(request)
+
+    def read_answer(self) -> bytes:
         received = b""
         while b"\r\n\r\n" not in received:
             received += self._receive(received)
@@ -170,19 +185,19 @@ def content_length(head: bytes) -> int:
     return 0
 
 
-def http_request(method: str, target: str, body: bytes = b"", *, content_type: str = "application/json") -> bytes:
-    head = (
-        f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def http_request(
+    method: str, target: str, body: bytes = b"", *, content_type: str = "application/json", headers: Sequence[str] = ()
+) -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {content_type}"]
+    lines += [f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as they need, the first to the left; a row of two cells is a name and a remark."""
     cells = [list(titles), *map(list, rows)]
     # No column has to make room for a remark.
-    widths = [max(len(row[index]) for row in cells if len(row) > max(index, 2)) for index in range(len(titles))]
+    widths = [max(len(row[index]) for row in cells if not index or len(row) > 2) for index in range(len(titles))]
     for row in cells:
         first = row[0].ljust(widths[0])
         if len(row) == 2:

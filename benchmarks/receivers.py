@@ -7,16 +7,16 @@ import contextlib
 import multiprocessing
 import select
 import socket
-import struct
 import time
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 
+from formats import Parse, masked_frame, parse_blocks, parse_chunked_blocks, parse_frames
 from measuring import PATIENCE, raise_file_limit
 
-_CHUNK = 262_144
+_PIECE = 262_144
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Door:
     target: str
     greeting: bytes = b""
     confirmation: bytes = b""
+    #: Whether it leads to an event stream, and not to a WebSocket.
+    is_stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Report:
     subscribers: int
     delivered: int
     lost: int
-    #: Frames that were not published by us, such as pings and counts.
+    #: Messages that were not published by us, such as pings and counts.
     others: int
     #: Seconds from being sent to being read, of every message.
     delays: array = field(default_factory=lambda: array("d"))
@@ -52,16 +54,16 @@ class Report:
 
 
 class Receivers:
-    """``count`` subscribers, spread over some processes."""
+    """``count`` subscribers, spread over some processes, and in each of these over the doors."""
 
-    def __init__(self, door: Door, count: int, *, processes: int = 1) -> None:
+    def __init__(self, doors: Sequence[Door], count: int, *, processes: int = 1) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Pipe] = []
         self._processes = []
         for index in range(processes):
             ours, theirs = context.Pipe()
             share = count // processes + (index < count % processes)
-            process = context.Process(target=_receive, args=(theirs, door, share, index), daemon=True)
+            process = context.Process(target=_receive, args=(theirs, tuple(doors), share, index), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -114,18 +116,18 @@ class Receivers:
 
 
 @contextlib.contextmanager
-def receiving(door: Door, count: int, *, processes: int = 1) -> Iterator[Receivers]:
-    receivers = Receivers(door, count, processes=processes)
+def receiving(doors: Sequence[Door], count: int, *, processes: int = 1) -> Iterator[Receivers]:
+    receivers = Receivers(doors, count, processes=processes)
     try:
         yield receivers
     finally:
         receivers.close()
 
 
-def _receive(pipe: Pipe, door: Door, count: int, index: int) -> None:
+def _receive(pipe: Pipe, doors: Sequence[Door], count: int, index: int) -> None:
     raise_file_limit()
     try:
-        crowd = _Crowd(pipe, door, count, source=f"127.0.0.{index + 1}")
+        crowd = _Crowd(pipe, doors, count, source=f"127.0.0.{index + 1}")
         pipe.send("connected")
         crowd.run()
     except EOFError:
@@ -147,16 +149,18 @@ class _Subscriber:
 
 
 class _Crowd:
-    def __init__(self, pipe: Pipe, door: Door, count: int, *, source: str) -> None:
+    def __init__(self, pipe: Pipe, doors: Sequence[Door], count: int, *, source: str) -> None:
         self._pipe = pipe
         self._epoll = select.epoll()
         self._epoll.register(pipe.fileno(), select.EPOLLIN)
         self._subscribers: dict[int, _Subscriber] = {}
-        for _ in range(count):
-            subscriber = _Subscriber(_connect(door, source))
+        self._parse: Parse = parse_frames
+        for number in range(count):
+            connected, self._parse = _connect(doors[number % len(doors)], source)
+            subscriber = _Subscriber(connected)
             self._subscribers[subscriber.socket.fileno()] = subscriber
             self._epoll.register(subscriber.socket.fileno(), select.EPOLLIN)
-        self._buffer = memoryview(bytearray(_CHUNK))
+        self._buffer = memoryview(bytearray(_PIECE))
         self._crowd = bytearray()
         self._last = b""
         self._end = -1
@@ -192,6 +196,8 @@ class _Crowd:
 
     def _look_for(self, last: bytes) -> None:
         """Note who has it, for it may have come before the question, and who has yet to."""
+        # Of an event in a stream, the name and the data need not stand side by side.
+        last = last.rpartition(b"\n")[2]
         found = self._crowd.find(last, max(0, self._end))
         self._last, self._end, self._done = last, found + len(last) if found >= 0 else -1, 0
         for subscriber in self._subscribers.values():
@@ -206,12 +212,15 @@ class _Crowd:
 
     def finish(self, payloads: list[bytes], sent: list[int]) -> Report:
         self._await_all()
+        # An event in a stream may go on after its data.
+        while self._read(0.05):
+            pass
         streams = {
             subscriber: bytes(self._crowd[: subscriber.position]) + bytes(subscriber.deviation or b"")
             for subscriber in self._subscribers.values()
         }
         wanted = {payload: number for number, payload in enumerate(payloads)}
-        parsed = {stream: list(_parse(stream)) for stream in set(streams.values())}
+        parsed = {stream: list(self._parse(stream)) for stream in set(streams.values())}
         delivered = lost = others = 0
         for stream in streams.values():
             seen = [wanted[payload] for payload, _ in parsed[stream] if payload in wanted]
@@ -274,7 +283,7 @@ class _Crowd:
         delays = array("d")
         if self._times is None:
             return delays
-        ends = [(end, wanted[payload]) for payload, end in _parse(bytes(self._crowd)) if payload in wanted]
+        ends = [(end, wanted[payload]) for payload, end in self._parse(bytes(self._crowd)) if payload in wanted]
         at: dict[tuple[int, int], list[int]] = {}
         for begin, end, when in self._times:
             if (begin, end) not in at:
@@ -284,27 +293,36 @@ class _Crowd:
         return delays
 
 
-def _connect(door: Door, source: str) -> socket.socket:
+def _connect(door: Door, source: str) -> tuple[socket.socket, Parse]:
     client = socket.socket()
     client.settimeout(PATIENCE)
     # Each process has 28 000 ports of its own.
     client.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
     client.bind((source, 0))
     client.connect(("127.0.0.1", door.port))
-    client.sendall(
-        f"GET {door.target} HTTP/1.1\r\nHost: 127.0.0.1:{door.port}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+    client.sendall(_request(door))
     answer = _read_until(client, b"\r\n\r\n", b"")
-    if not answer.startswith(b"HTTP/1.1 101"):
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200" if door.is_stream else b"HTTP/1.1 101"):
         raise ConnectionError(f"Not let in: {answer!r}")
     if door.greeting:
         client.sendall(masked_frame(door.greeting))
     if door.confirmation:
-        _read_until(client, door.confirmation, answer.partition(b"\r\n\r\n")[2])
+        _read_until(client, door.confirmation, rest)
     client.setblocking(False)
-    return client
+    if not door.is_stream:
+        return client, parse_frames
+    return client, parse_chunked_blocks if b"chunked" in head.lower() else parse_blocks
+
+
+def _request(door: Door) -> bytes:
+    lines = [f"GET {door.target} HTTP/1.1", f"Host: 127.0.0.1:{door.port}"]
+    if door.is_stream:
+        lines += ["Accept: text/event-stream"]
+    else:
+        lines += ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"]
+        lines += ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def _read_until(client: socket.socket, wanted: bytes, received: bytes) -> bytes:
@@ -314,30 +332,3 @@ def _read_until(client: socket.socket, wanted: bytes, received: bytes) -> bytes:
             raise ConnectionError(f"Closed before {wanted!r}, after {received!r}")
         received += part
     return received
-
-
-def masked_frame(payload: bytes, *, opcode: int = 1) -> bytes:
-    """A frame as a client sends it, of any length; a mask of zeros leaves the payload as it is."""
-    length = len(payload)
-    if length < 126:
-        head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
-    elif length < 65536:
-        head = struct.pack("!BBH", 0x80 | opcode, 0xFE, length)
-    else:
-        head = struct.pack("!BBQ", 0x80 | opcode, 0xFF, length)
-    return head + b"\0\0\0\0" + payload
-
-
-def _parse(stream: bytes) -> Iterator[tuple[bytes, int]]:
-    """The payloads of whole frames from a server, and where in the stream each ends."""
-    position = 0
-    while position + 2 <= len(stream):
-        length, start = stream[position + 1] & 0x7F, position + 2
-        if length == 126:
-            length, start = int.from_bytes(stream[start : start + 2]), start + 2
-        elif length == 127:
-            length, start = int.from_bytes(stream[start : start + 8]), start + 8
-        position = start + length
-        if position > len(stream):
-            return
-        yield stream[start:position], position

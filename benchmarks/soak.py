@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
+from formats import masked_frame
 from measuring import (
     PATIENCE,
     ROOT,
@@ -35,7 +36,6 @@ from measuring import (
     resident_bytes,
 )
 from peers import KEY, SECRET
-from receivers import masked_frame
 
 sys.path.insert(0, str(ROOT))
 

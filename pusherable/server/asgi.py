@@ -1,7 +1,7 @@
-"""ASGI apps around ASGI apps: which of two answers a request, and a line of log for it."""
+"""ASGI apps around ASGI apps: which of two answers a request, a line of log for it, and the way past ASGI."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Route
@@ -9,8 +9,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Application = ASGIApp
 
-#: Among the extensions in the scope of a request: what cuts its connection off at once.
-ABORT: Final = "pusherable.abort"
+#: Among the extensions in the scope of a request: the ``Wire`` of its connection.
+WIRE: Final = "pusherable.wire"
+
+
+class Wire(Protocol):
+    """The connection of one response, for a body that comes in parts which nobody waits to be taken.
+
+    ``take`` comes before the head is sent, ``begin`` after it, ``release`` before the end of the body, which goes by
+    ``send`` as the head does.
+    """
+
+    def take(self, *, limit: int, on_slow: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        """Claim the connection: ``on_lost`` is called when the client has gone, even now.
+
+        ``on_slow`` is called when more than ``limit`` bytes wait for it, possibly from within ``write``.
+        """
+
+    def begin(self, part: bytes) -> None:
+        """Send the first part, with the head."""
+
+    def write(self, part: bytes) -> None:
+        """Send another part, at once or very soon. To give one object to many wires in a row costs least."""
+
+    def release(self) -> None:
+        """Give the connection back, with all parts written; a second time does nothing."""
+
+    def abort(self) -> None:
+        """Cut the connection off, whatever waits."""
 
 
 def answer_without_prefix(api: Starlette, prefix: str) -> None:
@@ -23,13 +49,14 @@ def answer_without_prefix(api: Starlette, prefix: str) -> None:
         ]
 
 
-def with_abort(app: Application, abort: Callable[[], None]) -> Application:
-    """``app``, told how to cut off a connection whose client takes nothing any more (by ``ABORT`` in its scope)."""
+def with_wire(app: Application, make_wire: Callable[[Scope, Send], Wire]) -> Application:
+    """``app``, which finds a ``Wire`` in the scope of each request (by ``WIRE`` among the extensions)."""
 
-    async def lent(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {**scope.get("extensions", {}), ABORT: abort}}, receive, send)
+    async def wired(scope: Scope, receive: Receive, send: Send) -> None:
+        extensions = {**scope.get("extensions", {}), WIRE: make_wire(scope, send)}
+        await app({**scope, "extensions": extensions}, receive, send)
 
-    return lent
+    return wired
 
 
 class ApiFirst:

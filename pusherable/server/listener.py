@@ -284,11 +284,12 @@ class PushServer(uvicorn.Server):
         self._on_stop = on_stop
         self._on_departure = on_departure
         self._hub = hub
+        outbox = Outbox()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=HttpListener.bound_to(hub),
-                ws=WebSocketListener.bound_to(hub, traffic=traffic, openings=openings),
+                http=HttpListener.bound_to(hub, outbox=outbox),
+                ws=WebSocketListener.bound_to(hub, traffic=traffic, openings=openings, outbox=outbox),
                 ssl_certfile=certificate.cert if certificate else None,
                 ssl_keyfile=certificate.key if certificate else None,
                 loop="asyncio",

@@ -3,7 +3,8 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from pusherable.channels import kind_of
 from pusherable.events import RESERVED_PREFIXES
-from pusherable.server.asgi import ABORT
+from pusherable.server.asgi import WIRE, Wire
 from pusherable.server.blocks import HEARTBEAT, MEDIA_TYPE, encode_event, encode_position, encode_retry
 from pusherable.server.connections import Connection
 from pusherable.server.credentials import Denied
@@ -45,20 +46,20 @@ _STATUSES: Final = {
 
 
 class Stream:
-    """One open stream: the hub's client, whose messages wait here until its connection takes them."""
+    """One open stream: the hub's client, whose messages go to ``wire`` as soon as the head of the answer is sent."""
 
-    def __init__(self, hub: Hub, wish: Pass, *, abort: Callable[[], None], on_end: Callable[["Stream"], None]) -> None:
+    def __init__(self, hub: Hub, wish: Pass, *, wire: Wire, on_end: Callable[["Stream"], None]) -> None:
         self._hub = hub
-        self._abort = abort
+        self._wire = wire
         self._on_end = on_end
         self._limit = hub.config.limits.write_buffer_size
         self._opening: list[Message] | None = []
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes] | None = []
         self._size = 0
-        self._is_due = asyncio.Event()
         self._is_quiet = False
         self._is_slow = False
         self._has_ended = False
+        self._end = asyncio.Event()
         self.connection: Connection = hub.connect(wish.app, self)
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(hub.config.heartbeat, self._beat)
@@ -107,29 +108,41 @@ class Stream:
             return
         self._has_ended = True
         self._timer.cancel()
-        self._is_due.set()
+        self._end.set()
         self._hub.disconnect(self.connection)
         self._on_end(self)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """What is to be sent, as it comes, until the stream has ended."""
-        while self._waiting or not self._has_ended:
-            await self._is_due.wait()
-            waiting, self._waiting, self._size = self._waiting, [], 0
-            if not self._has_ended:
-                self._is_due.clear()
-            yield b"".join(waiting)
+    @contextmanager
+    def taken_wire(self) -> Iterator[None]:
+        """For as long as the answer lasts: whose client goes away, or reads too slowly, has ended the stream."""
+        self._wire.take(limit=self._limit, on_slow=self._fall_behind, on_lost=self.end)
+        try:
+            yield
+        finally:
+            self.end()
+            self._wire.release()
+
+    async def flow(self) -> None:
+        """Send what waits, and all that comes as it comes, until the stream has ended."""
+        waiting, self._waiting = self._waiting or [], None
+        self._wire.begin(b"".join(waiting))
+        await self._end.wait()
 
     def _put(self, block: bytes) -> None:
         if self._has_ended or self._is_slow:
             return
         self._is_quiet = False
+        if self._waiting is None:
+            self._wire.write(block)
+            return
         self._waiting.append(block)
         self._size += len(block)
-        self._is_due.set()
         if self._size > self._limit:
+            self._fall_behind()
+
+    def _fall_behind(self) -> None:
+        if not self._is_slow:
             self._is_slow = True
-            self._waiting.clear()
             # This comes from within a broadcast, which must not be disturbed.
             self._loop.call_soon(self._drop)
 
@@ -139,10 +152,10 @@ class Stream:
             return
         self._hub.tell(Refused(CloseCode.OVER_CAPACITY, "You read too slowly", self.connection.socket_id))
         self.end()
-        self._abort()
+        self._wire.abort()
 
     def _beat(self) -> None:
-        if self._is_quiet and not self._waiting:
+        if self._is_quiet and self._waiting is None:
             self._put(HEARTBEAT)
         self._is_quiet = True
         self._timer = self._loop.call_later(self._hub.config.heartbeat, self._beat)
@@ -204,7 +217,7 @@ class Streams:
     async def _open(self, request: Request, wish: Pass) -> Stream:
         hub, histories = self._hub, self._hub.histories
         cursor = _read_cursor(request)
-        abort = request.scope.get("extensions", {}).get(ABORT, lambda: None)
+        wire: Wire = request.scope["extensions"][WIRE]
         followed: list[str] = []
 
         def forget(stream: Stream) -> None:
@@ -212,7 +225,7 @@ class Streams:
             for channel in followed:
                 histories.leave(wish.app.id, channel)
 
-        stream = Stream(hub, wish, abort=abort, on_end=forget)
+        stream = Stream(hub, wish, wire=wire, on_end=forget)
         self._streams.add(stream)
         connection = stream.connection
         if self._openings is not None:
@@ -249,7 +262,7 @@ class Streams:
 
 
 class _StreamResponse(Response):
-    """Sends a stream, and ends it when its client has gone. No tasks but one, which waits for just that."""
+    """Sends a stream's head, leaves the body to the stream, and sends the end."""
 
     def __init__(self, stream: Stream, headers: dict[str, str]) -> None:
         super().__init__(headers=headers, media_type=MEDIA_TYPE)
@@ -258,21 +271,10 @@ class _StreamResponse(Response):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        departure = asyncio.ensure_future(_await_departure(receive))
-        departure.add_done_callback(lambda done: self._stream.end())
-        try:
+        with self._stream.taken_wire():
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for part in self._stream:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            self._stream.end()
-            departure.cancel()
-
-
-async def _await_departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            await self._stream.flow()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _choose_retry() -> int:

@@ -6,12 +6,12 @@ from starlette.routing import Mount, Route
 
 from pusherable.server.api import create_api
 from pusherable.server.asgi import (
-    ABORT,
+    WIRE,
     ApiFirst,
     CountedRequests,
     LoggedRequests,
     answer_without_prefix,
-    with_abort,
+    with_wire,
 )
 from pusherable.server.hub import Hub
 from tests.server.conftest import ask
@@ -74,18 +74,22 @@ class TestAnswerWithoutPrefix:
         assert ask(api, "GET", "/files/a").status_code == 404
 
 
-class TestWithAbort:
-    def test_the_app_is_told_how_to_cut_the_connection_off(self):
-        scopes = []
+class TestWithWire:
+    def test_the_app_finds_the_wire_of_its_connection(self):
+        scopes, asked = [], []
 
         async def watching(scope, receive, send):
             scopes.append(scope)
             await pages(scope, receive, send)
 
+        def make_wire(scope, send):
+            asked.append(scope["path"])
+            return "the wire"
+
         given = {"others": {}}
-        answer = ask(with_abort(watching, print), "GET", "/", extensions=given)
-        assert (answer.text, given) == ("the pages", {"others": {}})
-        assert [scope["extensions"] for scope in scopes] == [{"others": {}, ABORT: print}]
+        answer = ask(with_wire(watching, make_wire), "GET", "/", extensions=given)
+        assert (answer.text, given, asked) == ("the pages", {"others": {}}, ["/"])
+        assert [scope["extensions"] for scope in scopes] == [{"others": {}, WIRE: "the wire"}]
 
 
 class TestCountedRequests:

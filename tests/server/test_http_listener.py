@@ -5,8 +5,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from pusherable.server.facts import Connected
-from pusherable.server.http_listener import HttpListener, JoinedWrites
+from pusherable.server.facts import Connected, Refused
+from pusherable.server.http_listener import Chunks, HttpListener, HttpWire, JoinedWrites
+from pusherable.server.outbox import Outbox
 from tests.server.loops import FakeLoop
 from tests.server.threads import client_frame, read_to_end, read_until, upgrade_request
 
@@ -24,20 +25,30 @@ def no_faults(caplog):
 
 
 class ClosingTransport(asyncio.Transport):
-    """Keeps what is written to it, and that it is closed."""
+    """Keeps what is written to it, and what else is done with it; a write may take some of the loop's time."""
 
-    def __init__(self):
+    def __init__(self, loop=None, *, seconds=0.0):
         super().__init__()
         self.done = []
+        self._loop = loop
+        self._seconds = seconds
 
     def write(self, data):
         self.done.append(bytes(data))
+        if self._seconds:
+            self._loop.now += self._seconds
 
     def close(self):
         self.done.append("closed")
 
+    def abort(self):
+        self.done.append("aborted")
+
     def is_closing(self):
         return "closed" in self.done
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        self.done.append(("limit", high))
 
 
 class TestJoinedWrites:
@@ -78,6 +89,168 @@ class TestJoinedWrites:
         joined.close()
         assert transport.done == [b"a", "closed"]
         assert joined.is_closing()
+
+
+class TestChunks:
+    """RFC 9112, 7.1"""
+
+    def test_a_part_is_a_chunk(self):
+        assert Chunks().encode(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+
+    def test_one_part_for_many_is_made_once(self):
+        chunks, part = Chunks(), b"a"
+        first = chunks.encode(part)
+        assert chunks.encode(part) is first
+        assert chunks.encode(b"b") == b"1\r\nb\r\n"
+        assert chunks.encode(part) == first
+
+
+class Cycle:
+    """As much of uvicorn's answer to a request as a wire touches."""
+
+    chunked_encoding = None
+
+    async def send(self, message): ...
+
+
+class TestHttpWire:
+    @pytest.fixture
+    def loop(self):
+        return FakeLoop()
+
+    @pytest.fixture
+    def transport(self, loop):
+        return ClosingTransport(loop, seconds=0.005)
+
+    @pytest.fixture
+    def joined(self, transport, loop):
+        return JoinedWrites(transport, loop)
+
+    @pytest.fixture
+    def wire(self, transport, joined, loop):
+        return HttpWire(transport, joined, outbox=Outbox(loop), chunks=Chunks())
+
+    @pytest.fixture
+    def cycle(self):
+        return Cycle()
+
+    @pytest.fixture
+    def events(self):
+        return []
+
+    @pytest.fixture
+    def take(self, wire, cycle, events):
+        """Take the wire for a request of a version."""
+
+        def take(version="1.1"):
+            wire.lend({"http_version": version}, cycle.send).take(
+                limit=7, on_slow=lambda: events.append("slow"), on_lost=lambda: events.append("lost")
+            )
+
+        return take
+
+    def test_the_first_part_leaves_with_the_head(self, wire, take, joined, transport, cycle):
+        take()
+        joined.write(b"head ")
+        wire.begin(b"a")
+        assert transport.done == [("limit", 7), b"head 1\r\na\r\n"]
+        assert cycle.chunked_encoding is None
+
+    def test_what_is_empty_is_no_part(self, wire, take, joined, transport):
+        """RFC 9112, 7.1"""
+        take()
+        joined.write(b"head")
+        wire.begin(b"")
+        assert transport.done == [("limit", 7), b"head"]
+
+    @pytest.mark.parametrize("size", [1, 20_000])
+    def test_it_leaves_at_once_even_if_the_head_has_left(self, wire, take, transport, size):
+        take()
+        wire.begin(b"a" * size)
+        assert b"".join(transport.done[1:]) == b"%x\r\n%b\r\n" % (size, b"a" * size)
+
+    def test_to_who_knows_no_chunks_parts_go_as_they_are(self, wire, take, transport, cycle):
+        """RFC 9112, 6.1"""
+        take("1.0")
+        wire.begin(b"a")
+        wire.write(b"b")
+        assert transport.done == [("limit", 7), b"a", b"b"]
+        assert cycle.chunked_encoding is False
+
+    def test_parts_right_behind_each_other_leave_together_and_before_what_follows(self, wire, take, transport, loop):
+        take()
+        wire.write(b"a")
+        wire.write(b"b")
+        loop.advance()
+        wire.write(b"c")
+        wire.write(b"d")
+        wire.release()
+        assert transport.done == [
+            ("limit", 7),
+            b"1\r\na\r\n",
+            b"1\r\nb\r\n",
+            b"1\r\nc\r\n1\r\nd\r\n",
+            ("limit", None),
+        ]
+
+    def test_it_is_given_back_once(self, wire, take, transport):
+        take()
+        wire.release()
+        wire.release()
+        assert transport.done == [("limit", 7), ("limit", None)]
+        assert wire.on_slow is wire.on_lost is None
+
+    def test_who_takes_it_is_told_of_its_loss_and_nothing_more_is_written(self, wire, take, transport, events, loop):
+        take()
+        wire.write(b"a")
+        loop.advance()
+        wire.write(b"b")
+        transport.close()
+        wire.forget()
+        wire.release()
+        assert (events, transport.done) == (["lost"], [("limit", 7), b"1\r\na\r\n", "closed"])
+
+    def test_who_takes_it_too_late_is_told_at_once(self, take, transport, events):
+        transport.close()
+        take()
+        assert events == ["lost"]
+
+    def test_a_loss_that_nobody_waits_for_is_none(self, wire, events):
+        wire.forget()
+        assert events == []
+
+    def test_it_can_be_cut_off(self, wire, transport):
+        wire.abort()
+        assert transport.done == ["aborted"]
+
+
+class TestSlowReaders:
+    @pytest.fixture
+    def asking(self, server):
+        """A client that has asked for something and reads a part of the answer, and the server's end of it."""
+        with closing(server.connect_raw()) as client:
+
+            def ask(target, answer):
+                client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                read_until(client, answer)
+                [listener] = server.call(lambda: list(server.connections))
+                return client, listener
+
+            yield ask
+
+    def test_they_are_the_matter_of_who_has_taken_the_wire(self, server, asking):
+        client, listener = asking("/stream?channel=a", b"event: ")
+        server.call(listener.pause_writing)
+        assert server.wait_for(Refused).reason == "You read too slowly"
+        read_to_end(client)
+
+    def test_otherwise_answers_wait_for_them(self, server, asking):
+        client, listener = asking("/x", b"404 NOT FOUND\n")
+        server.call(listener.pause_writing)
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert server.call(lambda: listener.flow.write_paused)
+        server.call(listener.resume_writing)
+        read_until(client, b"404 NOT FOUND\n")
 
 
 class TestUpgrade:

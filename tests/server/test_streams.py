@@ -1,6 +1,8 @@
 import asyncio
 import json
 import socket
+import ssl
+import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlencode
@@ -9,6 +11,8 @@ import pytest
 
 from pusherable.server import facts as told
 from pusherable.server.api import create_api
+from pusherable.server.asgi import WIRE
+from pusherable.server.certificates import Certificate
 from pusherable.server.config import App, Limits, ServerConfig
 from pusherable.server.credentials import Member
 from pusherable.server.hub import Hub
@@ -34,19 +38,38 @@ def signed(*channels, issued=NOW, lifetime=60, **data):
 
 
 class Browser:
-    """An open stream of an ASGI app, and what a browser makes of it."""
+    """An open stream of an ASGI app, the wire that it comes by, and what a browser makes of it."""
 
     def __init__(self):
         self.status = None
         self.headers = {}
         self.source = EventSource()
-        self._gone = asyncio.Event()
-        self._came = asyncio.Condition()
+        self.limit = None
         self.is_complete = False
+        self.is_cut_off = False
+        self.is_released = False
+        self._came = asyncio.Event()
+
+    def take(self, *, limit, on_slow, on_lost):
+        self.limit, self.fall_behind, self.leave = limit, on_slow, on_lost
+
+    def begin(self, part):
+        assert self.status is not None
+        self.write(part)
+
+    def write(self, part):
+        assert not self.is_released
+        self.source.feed(part)
+        self._came.set()
+
+    def release(self):
+        self.is_released = True
+
+    def abort(self):
+        self.is_cut_off = True
 
     async def receive(self):
-        await self._gone.wait()
-        return {"type": "http.disconnect"}
+        return await asyncio.Future()
 
     async def send(self, message):
         if message["type"] == "http.response.start":
@@ -55,15 +78,13 @@ class Browser:
         else:
             self.source.feed(message["body"])
             self.is_complete = not message.get("more_body", False)
-        async with self._came:
-            self._came.notify_all()
-
-    def leave(self):
-        self._gone.set()
+        self._came.set()
 
     async def until(self, condition):
-        async with asyncio.timeout(TIMEOUT), self._came:
-            await self._came.wait_for(condition)
+        async with asyncio.timeout(TIMEOUT):
+            while not condition():
+                self._came.clear()
+                await self._came.wait()
 
     async def read(self, count):
         """The first events, without the first of all, which tells the socket id."""
@@ -83,10 +104,10 @@ def make_app(hub, **options):
 
 
 @asynccontextmanager
-async def opened(api, target, *, headers=(), extensions=None):
+async def opened(api, target, *, headers=(), browser=None):
     """A browser that listens, as soon as it is told where it is."""
     path, _, query = target.partition("?")
-    browser = Browser()
+    browser = browser or Browser()
     scope = {
         "type": "http",
         "http_version": "1.1",
@@ -97,7 +118,7 @@ async def opened(api, target, *, headers=(), extensions=None):
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in dict(headers).items()],
         "client": ("192.0.2.1", 1234),
-        **({} if extensions is None else {"extensions": extensions}),
+        "extensions": {WIRE: browser},
     }
     task = asyncio.ensure_future(api(scope, browser.receive, browser.send))
     try:
@@ -278,6 +299,7 @@ async def anyhow(api, target, **headers):
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "extensions": {WIRE: None},
     }
     await api(scope, receive, send)
     return parts[0]["status"], b"".join(part.get("body", b"") for part in parts).decode()
@@ -608,41 +630,140 @@ class TestClose:
         assert (source.events, source.last_event_id, facts) == ([], "", [])
 
 
-class TestSlowReaders:
-    def test_one_that_takes_nothing_is_cut_off_and_counted(self, config, facts):
-        hub = Hub(replace(config, limits=Limits(write_buffer_size=2_000)), observers=[facts.append])
-        _, api = make_app(hub)
-
+class TestWire:
+    def test_it_is_given_back_before_the_end_is_sent(self, streams, api):
         async def run():
-            cut = asyncio.Event()
-            async with opened(api, "/stream?channel=a", extensions={"pusherable.abort": cut.set}) as browser:
-                for _ in range(4):
-                    publish(hub, "a", data='"' + "x" * 900 + '"')
-                assert hub.connection_count(APP) == 1
-                async with asyncio.timeout(TIMEOUT):
-                    await cut.wait()
-                return browser.socket_id
+            async with opened(api, "/stream?channel=a") as browser:
+                before = browser.is_released
+                streams.close()
+                await browser.until(lambda: browser.is_complete)
+                return before, browser.is_released
 
-        socket_id = asyncio.run(run())
-        refused = [fact for fact in facts if isinstance(fact, told.Refused)]
-        assert refused == [told.Refused(4100, "You read too slowly", socket_id)]
-        assert hub.connection_count(APP) == 0
+        assert asyncio.run(run()) == (False, True)
 
-    def test_one_that_leaves_meanwhile_is_not_counted(self, config, facts):
-        hub = Hub(replace(config, limits=Limits(write_buffer_size=500)), observers=[facts.append])
+    def test_nothing_is_written_after_the_end(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                browser.leave()
+                publish(hub, "a", "late")
+            return names_of(browser.source.events[1:])
+
+        assert asyncio.run(run()) == [SUCCEEDED]
+
+    def test_a_stream_that_was_over_before_its_head_is_an_empty_one(self, config):
+        hub = Hub(config, observers=[lambda fact: isinstance(fact, told.Subscribed) and streams.close()])
         streams, api = make_app(hub)
 
         async def run():
-            async with opened(api, "/stream?channel=a"):
-                publish(hub, "a", data='"' + "x" * 900 + '"')
-                streams.close()
-                await asyncio.sleep(0)
+            async with opened(api, "/stream?channel=a") as browser:
+                return browser.status, browser.source, browser.is_complete
+
+        assert asyncio.run(run()) == (200, EventSource(), True)
+
+    def test_what_comes_before_the_head_is_sent_waits(self, hub, api):
+        class Held(Browser):
+            async def send(self, message):
+                publish(hub, "a", "early")
+                await super().send(message)
+
+        async def run():
+            async with opened(api, "/stream?channel=a", browser=Held()) as browser:
+                return names_of(await browser.read(2))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "early"]
+
+    def test_the_reason_of_an_end_that_comes_before_the_head_is_read(self, hub, api):
+        class Unwanted(Browser):
+            async def send(self, message):
+                hub.terminate(APP, "7")
+                await super().send(message)
+
+        async def run():
+            async with opened(api, signed("#server-to-user-7", user_data=USER), browser=Unwanted()) as browser:
+                await browser.until(lambda: browser.is_complete)
+                return names_of(browser.source.events)
+
+        assert asyncio.run(run())[-1] == "pusher:error"
+
+    def test_a_fault_on_the_way_ends_the_stream(self, hub, api):
+        class Broken(Browser):
+            async def send(self, message):
+                self.is_complete = True
+                self._came.set()
+                raise RuntimeError("a fault")
+
+        async def run():
+            with pytest.raises(RuntimeError, match="a fault"):
+                async with opened(api, "/stream?channel=a", browser=(browser := Broken())):
+                    pass
+            return browser.is_released
+
+        assert asyncio.run(run())
+        assert hub.connection_count(APP) == 0
+
+
+class TestSlowReaders:
+    @pytest.fixture
+    def config(self, config):
+        return replace(config, limits=Limits(write_buffer_size=2_000))
+
+    def test_one_that_takes_nothing_is_cut_off_and_counted(self, hub, api, facts):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                browser.fall_behind()
+                browser.fall_behind()
+                publish(hub, "a")
+                count = hub.connection_count(APP)
+                await browser.until(lambda: browser.is_complete)
+                return browser, browser.socket_id, count
+
+        browser, socket_id, count = asyncio.run(run())
+        refused = [fact for fact in facts if isinstance(fact, told.Refused)]
+        assert refused == [told.Refused(4100, "You read too slowly", socket_id)]
+        # A broadcast is not disturbed.
+        assert (count, hub.connection_count(APP)) == (1, 0)
+        assert (browser.limit, browser.is_cut_off, names_of(browser.source.events[1:])) == (2_000, True, [SUCCEEDED])
+
+    def test_one_that_takes_not_even_the_head_is_cut_off(self, hub, api, facts):
+        class Stuck(Browser):
+            async def send(self, message):
+                while not self.is_cut_off:
+                    publish(hub, "a", data='"' + "x" * 900 + '"')
+                    await asyncio.sleep(0)
+                await super().send(message)
+
+        async def run():
+            async with opened(api, "/stream?channel=a", browser=Stuck()):
+                pass
 
         asyncio.run(run())
+        assert [fact.reason for fact in facts if isinstance(fact, told.Refused)] == ["You read too slowly"]
+        assert len([fact for fact in facts if isinstance(fact, told.Broadcast)]) < 5
+
+    def test_one_that_leaves_meanwhile_is_not_counted(self, api, facts):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                browser.fall_behind()
+                browser.leave()
+                await browser.until(lambda: browser.is_complete)
+                return browser.is_cut_off
+
+        assert not asyncio.run(run())
         assert [fact for fact in facts if isinstance(fact, told.Refused)] == []
 
 
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def join_chunks(body):
+    """What chunks carry (RFC 9112, 7.1), until their end or that of what was read."""
+    joined = b""
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        joined, body = joined + rest[:length], rest[length + 2 :]
+        assert rest[length : length + 2] in (b"\r\n", b"")
+    return joined
 
 
 class TestAtTheRealServer:
@@ -651,6 +772,21 @@ class TestAtTheRealServer:
     @pytest.fixture
     def config(self):
         return ServerConfig(apps=(APP,), limits=Limits(write_buffer_size=200_000))
+
+    @pytest.fixture(params=["http", "https"])
+    def connecting(self, request, config, certificate):
+        """A running server, and what connects to it."""
+        is_secure = request.param == "https"
+        tls = ssl.create_default_context(cafile=str(certificate.cert))
+
+        def connect(client):
+            client.settimeout(TIMEOUT)
+            client.connect((server.address.host, server.address.port))
+            return tls.wrap_socket(client, server_hostname="localhost") if is_secure else client
+
+        options = {"certificate": Certificate(certificate.cert, certificate.key)} if is_secure else {}
+        with threaded_server(config, **options) as server:
+            yield server, connect
 
     def test_a_stream_flows_and_ends_with_the_server(self, config):
         with threaded_server(config) as server:
@@ -667,6 +803,78 @@ class TestAtTheRealServer:
         # The end of a response in chunks: a browser that misses it takes it for a network error.
         assert rest.endswith(b"0\r\n\r\n")
 
+    def test_what_flows_are_chunks(self, connecting):
+        """RFC 9112, 7.1"""
+        server, connect = connecting
+        with connect(socket.socket()) as client:
+            client.sendall(GET.format("/stream?channel=a").encode())
+            received = read_until(client, b"\r\n\r\n", SUCCEEDED.encode())
+            server.publish("a", "hello")
+            received += read_until(client, b"event: hello")
+            # So much that not all of it leaves at once.
+            server.publish("a", "large", json.dumps("x" * 100_000))
+            server.call(server.streams.close)
+            received += read_until(client, b"\r\n0\r\n\r\n")
+        body = received.partition(b"\r\n\r\n")[2]
+        events = read_stream(join_chunks(body)).events[1:]
+        assert [(event.name, len(event.data)) for event in events] == [
+            (SUCCEEDED, 2),
+            ("hello", 2),
+            ("large", 100_002),
+        ]
+
+    def test_who_knows_no_chunks_is_sent_none(self, config):
+        """RFC 9112, 6.1"""
+        with threaded_server(config) as server:
+            client = server.connect_raw()
+            client.sendall(b"GET /stream?channel=a HTTP/1.0\r\n\r\n")
+            received = read_until(client, b"\r\n\r\n", SUCCEEDED.encode())
+            server.publish("a", "hello")
+            received += read_until(client, b"event: hello")
+            server.stop()
+            received += read_to_end(client)
+            client.close()
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nconnection: close" in head
+        assert b"chunked" not in head
+        assert names_of(read_stream(body).events[1:]) == [SUCCEEDED, "hello"]
+
+    def test_events_in_a_flood_arrive_in_order(self, config):
+        with threaded_server(config) as server:
+            clients = [server.connect_raw() for _ in range(30)]
+            for client in clients:
+                client.sendall(GET.format("/stream?channel=a").encode())
+            server.wait_for(told.Subscribed, count=30)
+
+            def flood():
+                for number in range(100):
+                    publish(server.hub, "a", f"e{number}")
+
+            for _ in range(3):
+                server.call(flood)
+            received = [read_until(client, b"event: e99", b"-300/a\n") for client in clients]
+            for client in clients:
+                client.close()
+        for each in received:
+            events = read_stream(join_chunks(each.partition(b"\r\n\r\n")[2])).events[2:]
+            assert names_of(events) == [f"e{number}" for number in range(100)] * 3
+
+    def test_a_connection_is_used_again_after_a_stream(self, config):
+        with threaded_server(config) as server:
+            client = server.connect_raw()
+            target = signed("#server-to-user-7", user_data=USER, issued=int(time.time()))
+            client.sendall(GET.format(target).encode() + GET.format("/x").encode())
+            server.wait_for(told.Subscribed)
+            server.call(server.hub.terminate, APP, "7")
+            received = read_until(client, b"404 NOT FOUND\n")
+            client.sendall(GET.format("/stream?channel=a").encode())
+            read_until(client, SUCCEEDED.encode())
+            client.close()
+        stream, _, answer = received.partition(b"\r\n0\r\n\r\n")
+        assert stream.rpartition(b"event: ")[2].startswith(b"pusher:error\n")
+        assert answer.startswith(b"HTTP/1.1 404 ")
+
     def test_who_hangs_up_leaves(self, config):
         with threaded_server(config) as server:
             client = server.connect_raw()
@@ -675,12 +883,11 @@ class TestAtTheRealServer:
             client.close()
             server.wait_for(told.Vacated)
 
-    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, config):
-        with threaded_server(config) as server:
-            slow = socket.socket()
-            slow.settimeout(TIMEOUT)
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect((server.address.host, server.address.port))
+    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, connecting):
+        server, connect = connecting
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with connect(slow) as slow:
             slow.sendall(GET.format("/stream?channel=a").encode())
             server.wait_for(told.Subscribed)
             count = 0
@@ -691,7 +898,6 @@ class TestAtTheRealServer:
             refused = server.wait_for(told.Refused)
             server.wait_for(told.Disconnected)
             read_to_end(slow)
-            slow.close()
             assert (refused.code, refused.reason) == (4100, "You read too slowly")
             assert server.call(server.hub.connection_count, APP) == 0
 

@@ -40,6 +40,11 @@ class ThreadedServer:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    @property
+    def connections(self) -> set[asyncio.Protocol]:
+        """All of uvicorn's; look at them in the server's thread."""
+        return self._server.server_state.connections
+
     def stop(self) -> None:
         self._server.request_stop()
         self._thread.join(TIMEOUT)
