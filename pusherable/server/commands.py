@@ -155,6 +155,10 @@ def read_command(values: list[Any]) -> Command:
     raise ValueError("This is no command of a hub")
 
 
+def _are_texts(values: list[Any], count: int) -> bool:
+    return len(values) == count and all(value is None or isinstance(value, str) for value in values)
+
+
 def write_member(member: Member | None) -> list[Any]:
     """Nothing, or what is known of a member of a presence channel."""
     return [] if member is None else [member.user_id, member.user_info]

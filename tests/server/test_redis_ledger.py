@@ -373,8 +373,7 @@ class TestStart:
 
         async def main():
             async with Redis.from_url(shared_redis.url) as plain:
-                fields = {"peer": "silent", "session": "1", "number": "1", "items": '[["beat",1]]'}
-                await plain.xadd("silent:log", fields)
+                await plain.xadd("silent:log", {"entry": '["silent",1,1,[["beat",1]]]'})
             process = Process(shared_redis.url, prefix="silent")
             async with running(process):
                 return process.ledger.is_alone, process.ledger.is_in_charge
@@ -624,7 +623,7 @@ class TestAbsence:
     async def has_come(self, plain, publisher):
         """Whether the last of three events is in the log."""
         found = await plain.xrevrange("p:log", count=3)
-        return any(b'"2"' in fields[b"items"] for _, fields in found)
+        return any(b'"2"' in fields[b"entry"] for _, fields in found)
 
     def test_a_fault_of_ours_is_logged_and_does_not_end_it(self, run, redis, caplog, monkeypatch):
         async def scenario(here, there):

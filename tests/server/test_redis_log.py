@@ -75,9 +75,8 @@ class TestAppendAndRead:
     def test_what_others_have_left_there_is_passed_over(self, run, prefix):
         async def scenario(here, there, plain):
             await plain.xadd(f"{prefix}:log", {"something": "else"})
-            await plain.xadd(f"{prefix}:log", {"peer": "p", "session": "x", "number": "1", "items": "[]"})
-            await plain.xadd(f"{prefix}:log", {"peer": "p", "session": "1", "number": "1", "items": "[1"})
-            await plain.xadd(f"{prefix}:log", {"peer": "p", "session": "1", "number": "1", "items": "{}"})
+            for content in ('["p","x",1,[]]', '["p",1,1,[1', '["p",1,1,{}]', "7"):
+                await plain.xadd(f"{prefix}:log", {"entry": content})
             await here.append("here", 1, 1, b"[]")
             entries = await there.read(wait=None)
             return [entry.peer for entry in entries], there.place == await here.end()
@@ -130,8 +129,7 @@ class TestGoToEnd:
         async def scenario(here, there, plain):
             now = int(time.time() * 1_000)
             for age in (100_000, 30_000, 0):
-                fields = {"peer": "p", "session": "1", "number": str(100_000 - age), "items": "[]"}
-                await plain.xadd(f"{prefix}:log", fields, id=f"{now - age}-1")
+                await plain.xadd(f"{prefix}:log", {"entry": f'["p",1,{100_000 - age},[]]'}, id=f"{now - age}-1")
             return now, await here.go_to_end(age=60), await here.read(wait=None)
 
         now, (base, entries), later = run(scenario)
