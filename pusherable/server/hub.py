@@ -176,7 +176,7 @@ class Hub:
     ) -> Outcome:
         """Send an event to every subscriber of ``channels``, but for the connection ``socket_id``.
 
-        What comes again with the same ``id`` is not sent again.
+        What comes again with the same ``id`` on the same channel is not sent again.
         """
         return self.ledger.enter(Publish(app.id, tuple(channels), name, data, socket_id, id))
 
@@ -385,11 +385,11 @@ class Hub:
             connection.client.deliver(channel_event(event.name, channel, event.data))
 
     def _publish(self, tenant: _Tenant, event: Publish) -> None:
-        if event.id is not None and tenant.repeats.is_repeat(event.id, self._clock()):
-            return
         app_id, name, data = event.app_id, event.name, event.data
         excluded = tenant.connections.get(event.socket_id) if event.socket_id else None
         for channel in dict.fromkeys(event.channels):
+            if event.id is not None and tenant.repeats.is_repeat(event.id, channel, self._clock()):
+                continue
             receivers = 0
             occupied = tenant.channels.get(channel)
             if occupied is not None or self.histories.keeps(app_id, channel):

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
-#: Seconds and events for which this is known: longer than publishers try again, by default.
+#: For how many seconds this is known, and of how many events: longer than publishers try again, by default.
 AGE: Final = 600.0
 COUNT: Final = 100_000
 
@@ -15,14 +15,14 @@ class Repeats:
         self._age = age
         self._count = count
         # In the order in which they came, which is that of their times.
-        self._times: OrderedDict[str, float] = OrderedDict()
+        self._times: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def is_repeat(self, id: str, now: float) -> bool:
-        """Whether an event with this id came before; from now on it has."""
+    def is_repeat(self, id: str, channel: str, now: float) -> bool:
+        """Whether an event with this id came on this channel before; from now on it has."""
         self.purge(now)
-        if id in self._times:
+        if (id, channel) in self._times:
             return True
-        self._times[id] = now
+        self._times[id, channel] = now
         if len(self._times) > self._count:
             self._times.popitem(last=False)
         return False
