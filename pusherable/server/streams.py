@@ -238,7 +238,7 @@ class Streams:
                 for channel in wish.channels
             ]
             await asyncio.gather(*filter(None, outcomes))
-        except Objection:
+        except (Objection, asyncio.CancelledError):
             stream.end()
             raise
         # What comes from now on goes to the stream, and so this is all of what came before.
