@@ -173,6 +173,8 @@ class Hub:
                 message = channel_event(name, channel, data)
                 self.histories.record(app.id, message)
                 receivers = occupied.broadcast(message, excluded=excluded) if occupied is not None else 0
+                if excluded is not None and channel in excluded.channels:
+                    excluded.client.skip()
             if _is_cache(channel):
                 tenant.cache.put(channel, name, data, self._clock())
             self.tell(facts.Broadcast(app.id, channel, name, data, receivers))
