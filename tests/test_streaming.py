@@ -39,6 +39,7 @@ class VisiblePostsMixin:
     """Shows posts to their authors, and notes who asks."""
 
     model = Post
+    kind = ""
     asked = []
 
     def get_queryset(self):
@@ -46,7 +47,8 @@ class VisiblePostsMixin:
         return Post.objects.filter(author_id=self.request.user.pk)
 
     def get_context_data(self, **kwargs):
-        return super().get_context_data(target=self.request.GET.get("target") or self.object, **kwargs)
+        target = f"{self.kind}post_{self.object.pk}" if self.kind else self.object
+        return super().get_context_data(target=self.request.GET.get("target", target), **kwargs)
 
     def render_to_response(self, context):
         return TemplateResponse(self.request, engines["django"].from_string(SOURCE), context)
@@ -334,25 +336,25 @@ class TestWithinAPage:
             f"/posts/{other.pk}/"
         ] * 2
 
-    def test_a_page_vouches_for_its_object_by_whatever_kind_of_channel(self, client, author):
-        mine = PostFactory(author=author)
+    def test_a_page_says_who_its_visitor_is_without_being_asked(self, client, author, monkeypatch):
+        post = PostFactory(author=author)
+        client.force_login(author)
+        monkeypatch.setattr(Post, "get_absolute_url", lambda self: f"/informing/{self.pk}/")
+        monkeypatch.setattr(Informing, "kind", "presence-")
+
+        address = client.get(f"/informing/{post.pk}/").content.decode()
+
+        assert admitted(address).member == Member(str(author.pk), {"name": "on this page"})
+        assert VisiblePostsMixin.asked == [f"/informing/{post.pk}/"]
+
+    def test_a_name_is_decided_by_the_page_of_its_object(self, client, author):
+        post = PostFactory(author=author)
         client.force_login(author)
 
-        page = f"/posts/{mine.pk}/"
-        address = client.get(page, {"target": f"presence-post_{mine.pk}"}).content.decode()
+        response = client.get(f"/informing/{post.pk}/", {"target": f"presence-post_{post.pk}"})
 
-        assert admitted(address).member == Member(str(author.pk), {"name": author.username})
-
-    def test_a_page_tells_who_its_visitor_is(self, client, author):
-        post = PostFactory(author=author)
-        request = request_of(author, f"/informing/{post.pk}/")
-        view = Informing()
-        view.object = post
-
-        # From another page than its own it is asked, as its address is another.
-        assert admitted(channel_url(request, f"presence-post_{post.pk}", view=view)).member.user_info == {
-            "name": author.username
-        }
+        assert admitted(response.content.decode()).member.user_info == {"name": author.username}
+        assert VisiblePostsMixin.asked[1] == f"/posts/{post.pk}/"
 
     def test_a_form_with_errors_asks_the_page(self, client, author):
         post = PostFactory(author=author)
