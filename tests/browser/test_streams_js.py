@@ -16,9 +16,12 @@ import pytest
 from playwright.sync_api import expect
 from pusher import Pusher
 
+from tests.browser import test_leaving_out as leaving_out
 from tests.browser.conftest import Site
 from tests.browser.waiting import PATIENCE, heard, wait_for_state, wait_for_subscriptions
 from tests.server.processes import running_server
+
+htmx = leaving_out.htmx
 
 ELEMENT = "pusherable-subscribe"
 VIEW = "{% pusherable_subscribe 'view' 'post_1' %}"
@@ -669,6 +672,26 @@ class TestPresence:
         wait_for_subscriptions(page)
         assert streams.opened[2].all_of("channel") == ["#server-to-user-1", "post_1"]
         assert len(complaints.take()) == 1
+
+
+class TestHtmx:
+    def test_tells_the_stream_with_what_it_sends_and_its_fragment_subscribes(self, open_page, site, streams, htmx):
+        site.pages["/htmx.js"] = htmx
+        site.reply = lambda posted: (
+            200,
+            '<pusherable-subscribe event="view" channel="post_2"></pusherable-subscribe>',
+        )
+        page = open_page(
+            '<meta name="htmx-config" content=\'{"includeIndicatorStyles": false}\'>'
+            + VIEW
+            + '<button hx-post="/save/" hx-swap="outerHTML">Save</button><script src="/htmx.js"></script>'
+        ).page
+        wait_for_subscriptions(page)
+        page.get_by_role("button").click()
+        page.locator("[channel=post_2][subscribed]").wait_for(state="attached")
+
+        assert [posted.headers["x-socket-id"] for posted in site.posted] == ["1.1"]
+        assert streams.opened[1].all_of("channel") == ["post_1", "post_2"]
 
 
 class TestAtTheRealServer:
