@@ -336,6 +336,18 @@ class TestWithinAPage:
             f"/posts/{other.pk}/"
         ] * 2
 
+    def test_a_page_that_another_object_calls_its_own_does_not_vouch_for_it(self, client, author, monkeypatch):
+        mine, other = PostFactory(author=author), PostFactory(author=UserFactory())
+        client.force_login(author)
+        monkeypatch.setattr(Post, "get_absolute_url", lambda self: f"/posts/{mine.pk}/")
+
+        for target in (other, private(other)):
+            monkeypatch.setattr(
+                PostDetail, "get_context_data", lambda self, target=target, **kwargs: {"target": target}
+            )
+            assert client.get(f"/posts/{mine.pk}/").content == b""
+        assert set(VisiblePostsMixin.asked) == {f"/posts/{mine.pk}/"}
+
     def test_a_page_says_who_its_visitor_is_without_being_asked(self, client, author, monkeypatch):
         post = PostFactory(author=author)
         client.force_login(author)
