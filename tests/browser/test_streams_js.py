@@ -450,6 +450,7 @@ class TestInterruption:
         assert streams.opened[1].all_of("lastEventId")[0].startswith(last.partition("-")[0])
 
     def test_is_over_at_once_when_the_network_is_back(self, quiet, open_page, streams):
+        streams.retry = 600_000
         page = open_page(VIEW).page
         quiet.run_for(20)
         wait_for_subscriptions(page)
