@@ -14,7 +14,7 @@ export default [
         "window document console location sessionStorage localStorage customElements HTMLElement Element Node " +
           "CustomEvent Event EventTarget FormData URL URLSearchParams fetch Headers Request XMLHttpRequest setTimeout clearTimeout setInterval " +
           "clearInterval requestAnimationFrame queueMicrotask navigator history performance crypto matchMedia " +
-          "MutationObserver IntersectionObserver AbortController AbortSignal Intl structuredClone CSS reportError " +
+          "MutationObserver IntersectionObserver TextDecoder AbortController AbortSignal Intl structuredClone CSS reportError " +
           "addEventListener removeEventListener dispatchEvent",
       ),
     },

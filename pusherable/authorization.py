@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -27,7 +28,7 @@ from pusherable.channels import (
     validate_channel,
 )
 from pusherable.client import channel_shared_secret
-from pusherable.conf import SettingsError, settings
+from pusherable.conf import Service, SettingsError, settings
 from pusherable.events import is_socket_id
 from pusherable.exceptions import InvalidChannel
 from pusherable.probing import Shown, ask_member_info, ask_page, settle
@@ -86,59 +87,43 @@ def authorize(pattern: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
-class Authorizer:
-    """Decides and signs for one request; each page is asked once, however many channels name it.
+@dataclass(frozen=True)
+class Admission:
+    """That the visitor may listen to a channel of this kind; ``member`` is what a presence channel is told."""
 
-    A refusal is raised as ``Refused`` and has been logged.
+    kind: ChannelKind
+    member: str | None = None
+
+
+class Decisions:
+    """Decides for one request; each page is asked once, however many channels name it.
+
+    ``shown`` is what is known of pages already. A refusal is raised as ``Refused`` and has been logged.
     """
 
-    def __init__(self, request: HttpRequest, socket_id: str) -> None:
+    def __init__(self, request: HttpRequest, shown: Mapping[str, Shown] | None = None) -> None:
         self._request = request
-        self._socket_id = socket_id
         self._user = getattr(request, "user", None)
         # Found out before any view is asked, since a session that is no longer good is thrown away by it.
         self._is_known: bool = getattr(self._user, "is_authenticated", False)
-        self._answers: dict[str, Shown | Refused] = {}
-        if len(socket_id) > MAX_SOCKET_ID_LENGTH or not is_socket_id(socket_id):
-            refused = Refused(Reason.MALFORMED_SOCKET_ID)
-            self._log(refused)
-            raise refused
+        self._answers: dict[str, Shown | Refused] = {**(shown or {})}
 
-    def sign_channel(self, channel: str, page: str | None = None) -> dict[str, str]:
-        """The reply that lets the connection subscribe to ``channel``; ``page`` is where it says it comes from."""
-        try:
+    def admit(self, channel: str, page: str | None = None) -> Admission:
+        """What lets the visitor in to ``channel``; ``page`` is where they say they come from."""
+        with self._logged(channel, page):
             kind = _check_channel(channel)
             if kind.is_presence and not self._is_known:
                 raise Refused(Reason.ANONYMOUS)
             info = self._decide(channel, kind, page)
-            data = self._describe_user("user_id", info) if kind.is_presence else None
-            reply = {"auth": self._sign(channel_message(self._socket_id, channel, data))}
-            if data is not None:
-                reply["channel_data"] = data
-            if kind.is_encrypted:
-                reply["shared_secret"] = channel_shared_secret(channel)
-            return reply
+            return Admission(kind, self._describe_user("user_id", info) if kind.is_presence else None)
+
+    @contextmanager
+    def _logged(self, channel: str = "", page: str | None = None) -> Iterator[None]:
+        try:
+            yield
         except Refused as refused:
             self._log(refused, channel, page)
             raise
-
-    def sign_user(self) -> dict[str, str]:
-        """The reply that signs the connection in as the visitor."""
-        try:
-            if not self._is_known:
-                raise Refused(Reason.ANONYMOUS)
-            data = self._describe_user("id", None)
-            return {"auth": self._sign(user_message(self._socket_id, data)), "user_data": data}
-        except Refused as refused:
-            self._log(refused)
-            raise
-
-    def _sign(self, message: str) -> str:
-        try:
-            service = settings.service
-        except SettingsError as error:
-            raise Refused(Reason.NO_SERVICE, str(error)) from error
-        return f"{service.key}:{sign(service.secret, message)}"
 
     def _describe_user(self, id_name: str, info: MemberInfo) -> str:
         """The text that is signed, and that the others' browsers get: an id as text (protocol D.7) and the info."""
@@ -242,6 +227,48 @@ class Authorizer:
             "Not signed (%s): channel %.200r, page %.200r, user %s. %s",
             refused.reason.code, channel, path, getattr(self._user, "pk", None), refused,
         )  # fmt: skip
+
+
+class Authorizer(Decisions):
+    """Decides and signs for one connection of the visitor's."""
+
+    def __init__(self, request: HttpRequest, socket_id: str) -> None:
+        super().__init__(request)
+        self._socket_id = socket_id
+        with self._logged():
+            if len(socket_id) > MAX_SOCKET_ID_LENGTH or not is_socket_id(socket_id):
+                raise Refused(Reason.MALFORMED_SOCKET_ID)
+
+    def sign_channel(self, channel: str, page: str | None = None) -> dict[str, str]:
+        """The reply that lets the connection subscribe to ``channel``; ``page`` is where it says it comes from."""
+        admission = self.admit(channel, page)
+        with self._logged(channel, page):
+            reply = {"auth": self._sign(channel_message(self._socket_id, channel, admission.member))}
+        if admission.member is not None:
+            reply["channel_data"] = admission.member
+        if admission.kind.is_encrypted:
+            reply["shared_secret"] = channel_shared_secret(channel)
+        return reply
+
+    def sign_user(self) -> dict[str, str]:
+        """The reply that signs the connection in as the visitor."""
+        with self._logged():
+            if not self._is_known:
+                raise Refused(Reason.ANONYMOUS)
+            data = self._describe_user("id", None)
+            return {"auth": self._sign(user_message(self._socket_id, data)), "user_data": data}
+
+    def _sign(self, message: str) -> str:
+        service = service_to_sign_for()
+        return f"{service.key}:{sign(service.secret, message)}"
+
+
+def service_to_sign_for() -> Service:
+    """The service; raises ``Refused`` where there is none."""
+    try:
+        return settings.service
+    except SettingsError as error:
+        raise Refused(Reason.NO_SERVICE, str(error)) from error
 
 
 def _check_channel(channel: str) -> ChannelKind:

@@ -61,10 +61,9 @@ def check_server(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list
 def check_encryption_master_key(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E010``: ``PUSHER_ENCRYPTION_MASTER_KEY`` is malformed, or missing where channels are encrypted."""
     complaints = _complaint(lambda: settings.encryption_master_key, "pusherable.E010")
-    if complaints or settings.encryption_master_key is not None or _complaint(lambda: settings.private_channels, ""):
+    if complaints or settings.encryption_master_key is not None:
         return complaints
-    users = ["PUSHERABLE_PRIVATE_CHANNELS"] if settings.private_channels is ChannelKind.ENCRYPTED else []
-    users += [str(view) for view in find_views() if _kind_of(view) is ChannelKind.ENCRYPTED]
+    users = _find_encrypted()
     if not users:
         return []
     return [
@@ -89,6 +88,37 @@ def check_ca_file(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
 def check_delivery(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """``pusherable.E012``: a number for the threaded backend is malformed."""
     return _complaint(lambda: settings.delivery, "pusherable.E012")
+
+
+@register("pusherable")
+def check_transport(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """What pages listen by.
+
+    ``pusherable.E050``: ``PUSHERABLE_TRANSPORT`` is malformed. ``pusherable.E051``: pages are to listen to event
+    streams, which the hosted service has not. ``pusherable.E052``: they are to, but some channels are encrypted.
+    """
+    complaints = _complaint(lambda: settings.transport, "pusherable.E050")
+    if complaints or settings.transport != "sse" or _complaint(lambda: settings.browser, ""):
+        return complaints
+    complaints = _complaint(lambda: settings.stream_server, "pusherable.E051")
+    if users := _find_encrypted():
+        complaints.append(
+            Error(
+                "Pages cannot read encrypted channels by event streams (PUSHERABLE_TRANSPORT = 'sse'). They are asked "
+                f"for by {users[0]}.",
+                hint="Make the channels private, or keep to PUSHERABLE_TRANSPORT = 'websocket'.",
+                id="pusherable.E052",
+            )
+        )
+    return complaints
+
+
+@register("pusherable")
+def check_stream_lifetime(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """``pusherable.E053``: ``PUSHERABLE_STREAM_LIFETIME`` is no time, or longer than the server allows."""
+    if _complaint(lambda: settings.server_limits, ""):
+        return []
+    return _complaint(lambda: settings.stream_lifetime, "pusherable.E053")
 
 
 @register("pusherable")
@@ -204,6 +234,14 @@ def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
             id="pusherable.W002",
         )
     ]
+
+
+def _find_encrypted() -> list[str]:
+    """What asks for encrypted channels."""
+    if _complaint(lambda: settings.private_channels, ""):
+        return []
+    users = ["PUSHERABLE_PRIVATE_CHANNELS"] if settings.private_channels is ChannelKind.ENCRYPTED else []
+    return users + [str(view) for view in find_views() if _kind_of(view) is ChannelKind.ENCRYPTED]
 
 
 def _kind_of(view: FoundView) -> ChannelKind | None:

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from django.conf import Settings, UserSettingsHolder, global_settings
@@ -148,6 +148,44 @@ class PusherableSettings:
         port = public_port or service.port
         ssl = service.ssl if public_ssl is None else public_ssl
         return options | {"wsHost": bracketed(service.host), "wsPort": port, "wssPort": port, "forceTLS": ssl}
+
+    @property
+    def transport(self) -> Literal["websocket", "sse"]:
+        """``PUSHERABLE_TRANSPORT``: what pages listen by."""
+        value = _text("PUSHERABLE_TRANSPORT").lower() or "websocket"
+        if value not in ("websocket", "sse"):
+            raise SettingsError(
+                f"PUSHERABLE_TRANSPORT = {value!r} is neither 'websocket' nor 'sse'.", setting="PUSHERABLE_TRANSPORT"
+            )
+        return "sse" if value == "sse" else "websocket"
+
+    @property
+    def stream_server(self) -> dict[str, Any]:
+        """Where browsers find event streams, by the names of ``browser``; the hosted service has none."""
+        options = self.browser
+        if "wsHost" not in options:
+            raise SettingsError(
+                "Hosted Pusher has no event streams: runpushserver has. Set PUSHER_HOST, or keep to "
+                "PUSHERABLE_TRANSPORT = 'websocket'.",
+                setting="PUSHER_HOST",
+            )
+        return options
+
+    @property
+    def stream_lifetime(self) -> int:
+        """``PUSHERABLE_STREAM_LIFETIME``: seconds for which the signed address of an event stream is valid."""
+        limit = self._server_limit("stream_lifetime", default=86_400)
+        return _whole_number("PUSHERABLE_STREAM_LIFETIME", default=min(3_600, limit), limit=limit)
+
+    @property
+    def stream_channels(self) -> int:
+        """How many channels one event stream may have."""
+        return self._server_limit("channels_per_stream", default=100)
+
+    def _server_limit(self, name: str, *, default: int) -> int:
+        value = self.server_limits.get(name, default)
+        # What is malformed has a check of its own.
+        return int(value) if type(value) in (int, float) and 1 <= value < float("inf") else default
 
     @property
     def backend(self) -> str:

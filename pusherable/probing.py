@@ -25,7 +25,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router, transaction
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponseBase, QueryDict
 from django.template.response import TemplateResponse
-from django.urls import Resolver404, ResolverMatch, get_script_prefix, resolve
+from django.urls import NoReverseMatch, Resolver404, ResolverMatch, get_script_prefix, resolve
 from django.utils import timezone, translation
 from django.utils.datastructures import MultiValueDict
 from django.utils.encoding import iri_to_uri, repercent_broken_unicode
@@ -102,6 +102,47 @@ def settle(value: Any) -> Any:
     return async_to_sync(wait)() if isawaitable(value) else value
 
 
+def shown_by(view: Any, request: HttpRequest) -> dict[str, Shown]:
+    """What ``view``, which answers ``request``, need not be asked, by its address; nothing for any other view.
+
+    Django's own ``get`` has let the visitor in by the time that it has its object, as it would if it were asked. Of
+    every other view only its answer tells, and that is not there yet.
+    """
+    match = getattr(request, "resolver_match", None)
+    if not (
+        isinstance(view, PusherMixin)
+        and getattr(view, "request", None) is request
+        and request.method == "GET"
+        and getattr(getattr(match, "func", None), "view_class", None) is type(view)
+        and _has_generic_get(view)
+        and isinstance(getattr(view, "object", None), Model)
+    ):
+        return {}
+    probe = Probe()
+    probe.view = view
+    try:
+        return {request.get_full_path(): Shown(view, probe.name_channel())}
+    except Refused:
+        return {}
+
+
+def page_of(target: Any, request: HttpRequest | None, view: Any) -> str:
+    """The page whose view says who may listen: this one if it shows the object, or else the object's own."""
+    if not isinstance(target, Model):
+        return ""
+    if request is not None and isinstance(view, PusherMixin) and getattr(view, "object", None) == target:
+        return request.get_full_path()
+    try:
+        return str(target.get_absolute_url())  # type: ignore[attr-defined]
+    except (AttributeError, NoReverseMatch):
+        return ""
+
+
+def _has_generic_get(view: Any) -> bool:
+    # A decorated get is not Django's own any more: it may call get_object() itself, before it refuses.
+    return "get" not in vars(view) and getattr(type(view), "get", None) in GENERIC_GETS
+
+
 class Probe:
     """One question to one view, which ``PusherMixin`` hands over."""
 
@@ -116,9 +157,7 @@ class Probe:
         self.view = view
         handler = getattr(view, "get", None)
         if handler is not None:
-            # A decorated get is not Django's own any more: it may call get_object() itself, before it refuses.
-            is_generic = "get" not in vars(view) and type(view).get in GENERIC_GETS  # type: ignore[attr-defined]
-            self.view.get = partial(self._get, handler, is_generic)
+            self.view.get = partial(self._get, handler, _has_generic_get(view))
 
     def expect(self, view: PusherMixin) -> None:
         """Refuse a view that would now run as for anybody, since it has not been handed over."""

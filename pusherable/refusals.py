@@ -15,11 +15,20 @@ class Reason(enum.Enum):
         "malformed-request",
         "The form is neither channel_name with socket_id, nor channel_name[0], channel_name[1]… with socket_id.",
     )
-    TOO_MANY_CHANNELS = "too-many-channels", "One request asks for up to 100 channels: send several."
+    TOO_MANY_CHANNELS = "too-many-channels", "These are more channels than one request, or one stream, may have."
     MALFORMED_SOCKET_ID = "malformed-socket-id", "A connection's id is two numbers and a dot, such as 123.456."
     INVALID_CHANNEL = "invalid-channel", "No service would take this for the name of a channel."
     PUBLIC_CHANNEL = "public-channel", "Everybody may listen on this channel: nothing is to be signed."
     RESERVED_CHANNEL = "reserved-channel", "The service itself decides about a user's own channel, by the sign-in."
+    OTHER_USER = "other-user", "Only the user itself may listen to a user's own channel."
+    ENCRYPTED_STREAM = (
+        "encrypted-stream",
+        "Browsers cannot read an encrypted channel without pusher-js: it takes a WebSocket.",
+    )
+    OTHER_MEMBER_INFO = (
+        "other-member-info",
+        "A stream is one member: the presence channels of one page have to be told the same of its visitor.",
+    )
     NO_SERVICE = "no-service", "The service is not configured: see manage.py check."
     NO_ENCRYPTION_KEY = "no-encryption-key", "The channel is encrypted, but PUSHER_ENCRYPTION_MASTER_KEY is not set."
     ANONYMOUS = "anonymous", "Only who has logged in is a member of a presence channel, or can be signed in."

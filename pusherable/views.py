@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from abc import abstractmethod
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import connections, transaction
@@ -18,6 +21,7 @@ from django.views.generic import View
 from pusherable.authorization import Authorizer
 from pusherable.conf import settings
 from pusherable.refusals import Reason, Refused
+from pusherable.streaming import StreamAuthorizer
 from pusherable.webhooks import receive
 
 logger = logging.getLogger("pusherable.authorization")
@@ -26,6 +30,7 @@ logger = logging.getLogger("pusherable.authorization")
 MAX_CHANNELS: Final = 100
 
 _INDEXED = re.compile(r"(channel_name|page)\[([0-9]{1,6})\]")
+_Answer = TypeVar("_Answer")
 _BAD_REQUESTS = frozenset({Reason.MALFORMED_REQUEST, Reason.TOO_MANY_CHANNELS})
 
 
@@ -53,20 +58,33 @@ class SigningView(View):
 
 
 class AuthView(SigningView):
-    """Signs the channels that the visitor may listen to: one, as pusher-js and Echo ask, or up to 100 at once."""
+    """Signs the channels that the visitor may listen to: one, as pusher-js and Echo ask, or up to 100 at once.
+
+    For an event stream (``stream=1``) it signs those of many that the visitor may listen to, all in one.
+    """
 
     def answer(self, request: HttpRequest) -> dict[str, Any]:
         form = request.POST
+        is_for_stream = form.get("stream") == "1"
         try:
-            asked = _read_channels(form)
+            asked = _read_channels(form, limit=settings.stream_channels if is_for_stream else MAX_CHANNELS)
+            if is_for_stream and asked is None:
+                raise Refused(Reason.MALFORMED_REQUEST)
         except Refused as refused:
             logger.warning("Not signed (%s): %s", refused.reason.code, refused)
             raise
+        if is_for_stream:
+            return _answer_for_stream(StreamAuthorizer(request), asked or {}, is_signing_in=form.get("signin") == "1")
         authorizer = Authorizer(request, form.get("socket_id", ""))
         if asked is None:
             return {**authorizer.sign_channel(form["channel_name"], form.get("page"))}
-        channels = {channel: _answer_for(authorizer, channel, page) for channel, page in asked.items()}
-        return {"channels": channels, "user": _sign_in(authorizer) if form.get("signin") == "1" else None}
+        channels = {
+            channel: _answer_of(partial(authorizer.sign_channel, channel, page)) for channel, page in asked.items()
+        }
+        return {
+            "channels": channels,
+            "user": _unless_refused(authorizer.sign_user) if form.get("signin") == "1" else None,
+        }
 
 
 class UserAuthView(SigningView):
@@ -90,16 +108,24 @@ for _alias in connections:
     transaction.non_atomic_requests(_alias)(webhook)
 
 
-def _answer_for(authorizer: Authorizer, channel: str, page: str | None) -> dict[str, Any]:
+def _answer_of(sign: Callable[[], dict[str, str] | None]) -> dict[str, Any]:
     try:
-        return {"status": 200, "data": authorizer.sign_channel(channel, page)}
+        return {"status": 200, "data": sign() or {}}
     except Refused as refused:
         return {"status": 403, "data": _describe(refused)}
 
 
-def _sign_in(authorizer: Authorizer) -> dict[str, str] | None:
+def _answer_for_stream(
+    stream: StreamAuthorizer, asked: Mapping[str, str | None], *, is_signing_in: bool
+) -> dict[str, Any]:
+    channels = {channel: _answer_of(partial(stream.allow, channel, page)) for channel, page in asked.items()}
+    user = _unless_refused(stream.allow_own) if is_signing_in else None
+    return {"channels": channels, "user": user, "query": urlencode(stream.sign()) if stream.channels else None}
+
+
+def _unless_refused(sign: Callable[[], _Answer]) -> _Answer | None:
     try:
-        return authorizer.sign_user()
+        return sign()
     except Refused:
         return None
 
@@ -109,7 +135,7 @@ def _describe(refused: Refused) -> dict[str, str]:
     return {"code": refused.reason.code, "reason": str(refused)} if settings.debug else {}
 
 
-def _read_channels(form: QueryDict) -> dict[str, str | None] | None:
+def _read_channels(form: QueryDict, *, limit: int) -> dict[str, str | None] | None:
     """The pages by channel, in the order of their indices; ``None`` where the form asks for one channel alone."""
     found = {match.group(): (match[1], int(match[2])) for match in map(_INDEXED.fullmatch, form) if match}
     if "channel_name" in form:
@@ -122,7 +148,7 @@ def _read_channels(form: QueryDict) -> dict[str, str | None] | None:
         raise Refused(Reason.MALFORMED_REQUEST, "Each index stands once.")
     names = {index: str(form[name]) for name, (field, index) in found.items() if field == "channel_name"}
     pages = {index: str(form[name]) for name, (field, index) in found.items() if field == "page"}
-    if len(names) > MAX_CHANNELS:
+    if len(names) > limit:
         raise Refused(Reason.TOO_MANY_CHANNELS, f"These are {len(names)}.")
     asked = {(names[index], pages.get(index)) for index in names}
     if len(asked) > len(set(names.values())) or pages.keys() - names.keys():

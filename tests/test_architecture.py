@@ -44,6 +44,7 @@ FACES = (
     "publishers",
     "pytest_plugin",
     "refusals",
+    "streaming",
     "templatetags",
     "testing",
     "urls",

@@ -48,6 +48,18 @@ class TestChecks:
                 "PUSHERABLE_JSON_ENCODER is <class 'dict'>; it is a subclass of json.JSONEncoder, or its dotted path.",
             ),
             (
+                "PUSHERABLE_TRANSPORT",
+                "polling",
+                "pusherable.E050",
+                "PUSHERABLE_TRANSPORT = 'polling' is neither 'websocket' nor 'sse'.",
+            ),
+            (
+                "PUSHERABLE_STREAM_LIFETIME",
+                100_000,
+                "pusherable.E053",
+                "PUSHERABLE_STREAM_LIFETIME = 100000 is no whole number from 1 to 86400.",
+            ),
+            (
                 "PUSHERABLE_WEBHOOK_URL",
                 "example.com",
                 "pusherable.E005",
@@ -275,6 +287,49 @@ class TestUrls:
         assert complaints() == [warning]
         site(PostDetail.as_view())
         assert complaints() == []
+
+
+class TestTransport:
+    def test_streams_of_the_local_server_are_good(self, settings):
+        settings.PUSHERABLE_TRANSPORT = "sse"
+        assert complaints() == []
+
+    def test_streams_of_the_hosted_service_are_an_error(self, settings):
+        settings.PUSHERABLE_TRANSPORT = "sse"
+        settings.PUSHER_HOST = settings.PUSHER_PORT = ""
+        assert complaints() == [
+            Error(
+                "Hosted Pusher has no event streams: runpushserver has. Set PUSHER_HOST, or keep to "
+                "PUSHERABLE_TRANSPORT = 'websocket'.",
+                id="pusherable.E051",
+            )
+        ]
+
+    @pytest.mark.parametrize("of_view", [True, False])
+    def test_encrypted_channels_without_pusher_js_are_an_error(self, settings, site, of_view):
+        settings.PUSHERABLE_TRANSPORT = "sse"
+        settings.PUSHER_ENCRYPTION_MASTER_KEY = base64.b64encode(bytes(32)).decode()
+        settings.PUSHERABLE_PRIVATE_CHANNELS = None if of_view else "encrypted"
+        view = PostUpdate.as_view(pusher_private="encrypted")
+        site(view)
+        user = "tests.test_checks.PostUpdate at /0/<int:pk>/" if of_view else "PUSHERABLE_PRIVATE_CHANNELS"
+        assert complaints() == [
+            Error(
+                "Pages cannot read encrypted channels by event streams (PUSHERABLE_TRANSPORT = 'sse'). They are asked "
+                f"for by {user}.",
+                hint="Make the channels private, or keep to PUSHERABLE_TRANSPORT = 'websocket'.",
+                id="pusherable.E052",
+            )
+        ]
+
+    def test_what_other_checks_complain_of_is_told_once(self, settings):
+        settings.PUSHERABLE_TRANSPORT = "sse"
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "nonsense"
+        settings.PUSHER_PUBLIC_PORT = "x"
+        assert [complaint.id for complaint in complaints()] == ["pusherable.E002", "pusherable.E006"]
+        settings.PUSHER_PUBLIC_PORT = ""
+        settings.PUSHERABLE_SERVER_LIMITS = 7
+        assert sorted(complaint.id for complaint in complaints()) == ["pusherable.E006", "pusherable.E040"]
 
 
 class TestPublishers:

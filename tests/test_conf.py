@@ -401,6 +401,76 @@ class TestBrowser:
         assert "hidden" not in repr(pusherable_settings.browser)
 
 
+class TestTransport:
+    @pytest.mark.parametrize(
+        ("value", "transport"),
+        [(None, "websocket"), ("", "websocket"), ("websocket", "websocket"), ("sse", "sse"), (" SSE ", "sse")],
+    )
+    def test_is_what_the_setting_says_or_else_the_websocket(self, settings, value, transport):
+        settings.PUSHERABLE_TRANSPORT = value
+        assert pusherable_settings.transport == transport
+
+    def test_anything_else_is_an_error(self, settings):
+        settings.PUSHERABLE_TRANSPORT = "polling"
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.transport
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_TRANSPORT",
+            "PUSHERABLE_TRANSPORT = 'polling' is neither 'websocket' nor 'sse'.",
+        )
+
+
+class TestStreams:
+    def test_are_where_browsers_find_the_server(self):
+        assert pusherable_settings.stream_server == pusherable_settings.browser
+
+    def test_of_the_hosted_service_there_are_none(self, settings):
+        settings.PUSHER_HOST = settings.PUSHER_PORT = ""
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.stream_server
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHER_HOST",
+            "Hosted Pusher has no event streams: runpushserver has. Set PUSHER_HOST, or keep to "
+            "PUSHERABLE_TRANSPORT = 'websocket'.",
+        )
+
+    @pytest.mark.parametrize(
+        ("value", "limits", "lifetime"),
+        [
+            (None, {}, 3600),
+            (60, {}, 60),
+            ("86400", {}, 86_400),
+            (None, {"stream_lifetime": 600.0}, 600),
+            (100_000, {"stream_lifetime": 200_000}, 100_000),
+            (None, {"stream_lifetime": "x"}, 3600),
+            (None, {"stream_lifetime": True}, 3600),
+            (None, {"stream_lifetime": float("inf")}, 3600),
+            (None, {"stream_lifetime": 0}, 3600),
+        ],
+    )
+    def test_are_valid_as_long_as_the_setting_says_and_the_server_allows(self, settings, value, limits, lifetime):
+        settings.PUSHERABLE_STREAM_LIFETIME = value
+        settings.PUSHERABLE_SERVER_LIMITS = limits
+        assert pusherable_settings.stream_lifetime == lifetime
+
+    @pytest.mark.parametrize(("value", "limits"), [(86_401, {}), (601, {"stream_lifetime": 600}), (0, {}), ("x", {})])
+    def test_that_would_be_valid_longer_are_an_error(self, settings, value, limits):
+        settings.PUSHERABLE_STREAM_LIFETIME = value
+        settings.PUSHERABLE_SERVER_LIMITS = limits
+        with pytest.raises(SettingsError) as refusal:
+            _ = pusherable_settings.stream_lifetime
+        assert (refusal.value.setting, str(refusal.value)) == (
+            "PUSHERABLE_STREAM_LIFETIME",
+            f"PUSHERABLE_STREAM_LIFETIME = {value} is no whole number from 1 to "
+            f"{limits.get('stream_lifetime', 86400)}.",
+        )
+
+    @pytest.mark.parametrize(("limits", "channels"), [(None, 100), ({"channels_per_stream": 250}, 250)])
+    def test_have_as_many_channels_as_the_server_allows(self, settings, limits, channels):
+        settings.PUSHERABLE_SERVER_LIMITS = limits
+        assert pusherable_settings.stream_channels == channels
+
+
 class TestBackend:
     def test_default_is_threaded(self, settings, configure):
         del settings.PUSHERABLE_BACKEND

@@ -24,7 +24,7 @@ from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.test import AsyncRequestFactory, RequestFactory
-from django.urls import include, path, set_script_prefix
+from django.urls import ResolverMatch, include, path, reverse, set_script_prefix
 from django.utils import timezone, translation
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page, never_cache
@@ -34,8 +34,9 @@ from django.views.decorators.http import condition, require_safe
 from django.views.decorators.vary import vary_on_cookie
 from django.views.generic import CreateView, DeleteView, DetailView, TemplateView, UpdateView, View
 
+from pusherable.exceptions import InvalidChannel
 from pusherable.mixins import PusherCreateMixin, PusherDeleteMixin, PusherDetailMixin, PusherMixin, PusherUpdateMixin
-from pusherable.probing import ask_member_info, ask_page, settle
+from pusherable.probing import ask_member_info, ask_page, page_of, settle, shown_by
 from pusherable.publishing import publish
 from pusherable.refusals import Reason, Refused
 from tests.factories import PostFactory, UserFactory
@@ -845,3 +846,75 @@ class TestSettle:
             return 7
 
         assert (settle(7), settle(promise())) == (7, 7)
+
+
+def shown_in(view_class, method="get", *, shown=None, changed=None, resolved=None):
+    """What need not be asked of a view of this class that shows ``shown``, in the answer to a request."""
+    request = getattr(RequestFactory(), method)("/posts/1/?a=b")
+    request.resolver_match = resolved or ResolverMatch(view_class.as_view(), (), {})
+    view = view_class()
+    view.setup(request, pk=1)
+    view.object = Post(pk=1) if shown is None else shown
+    if view.object._state.adding:
+        view.object._state.adding = shown is not None
+    for name, value in (changed or {}).items():
+        setattr(view, name, value)
+    return shown_by(view, request)
+
+
+class OfAnotherName(Detail):
+    def get_pusher_channel(self):
+        return "private-of-my-own"
+
+
+class WithoutChannel(Detail):
+    def get_pusher_channel(self):
+        raise InvalidChannel("It has none.", channel="")
+
+
+class TestShownBy:
+    def test_a_view_that_has_its_object_by_djangos_own_get_is_not_asked(self):
+        [[page, shown]] = shown_in(Detail).items()
+        assert (page, shown.channel, type(shown.view)) == ("/posts/1/?a=b", "private-post_1", Detail)
+
+    def test_its_own_name_for_the_channel_counts(self):
+        [shown] = shown_in(OfAnotherName).values()
+        assert shown.channel == "private-of-my-own"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"view_class": WithGet},
+            {"view_class": Detail, "method": "post"},
+            {"view_class": Detail, "method": "head"},
+            {"view_class": Detail, "resolved": ResolverMatch(WithQueryset.as_view(), (), {})},
+            {"view_class": Detail, "resolved": ResolverMatch(as_staff, (), {})},
+            {"view_class": Detail, "changed": {"get": None}},
+            {"view_class": Detail, "changed": {"object": None}},
+            {"view_class": Detail, "changed": {"request": RequestFactory().get("/")}},
+            {"view_class": Detail, "shown": Post(pk=1)},
+            {"view_class": WithoutChannel},
+        ],
+    )
+    def test_any_other_view_is_asked(self, arguments):
+        assert shown_in(**arguments) == {}
+
+    @pytest.mark.parametrize("view", [None, "", DetailView(), PusherMixin()])
+    def test_what_is_no_view_of_ours_says_nothing(self, view):
+        assert shown_by(view, RequestFactory().get("/")) == {}
+
+
+class TestPageOf:
+    def test_is_this_page_if_it_shows_the_object_or_else_the_objects_own(self):
+        request = RequestFactory().get("/drafts/1/?a=b")
+        view = Detail()
+        assert page_of(Post(pk=1), request, view) == "/posts/1/"
+        view.object = Post(pk=1)
+        assert page_of(Post(pk=1), request, view) == "/drafts/1/?a=b"
+        assert page_of(Post(pk=1), None, view) == "/posts/1/"
+        assert page_of(Post(pk=2), request, view) == "/posts/2/"
+
+    def test_of_what_has_none_is_none(self, monkeypatch):
+        assert page_of("private-post_1", None, None) == page_of(Elsewhere(pk=1), None, None) == ""
+        monkeypatch.setattr(Post, "get_absolute_url", lambda self: reverse("nowhere"))
+        assert page_of(Post(pk=1), None, None) == ""

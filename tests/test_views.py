@@ -1,6 +1,8 @@
 """The auth view, as browsers ask it: every kind of channel, visitor and rule."""
 
 import json
+import time
+from urllib.parse import parse_qsl
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -16,6 +18,8 @@ from pusherable.authorization import authorize
 from pusherable.channels import ChannelKind
 from pusherable.mixins import PusherDetailMixin
 from pusherable.publishing import channel_of
+from pusherable.server.config import App, ServerConfig
+from pusherable.server.passes import read_pass
 from pusherable.signing import verify
 from tests.factories import DocumentFactory, PostFactory, UserFactory
 from tests.testapp.models import Post
@@ -358,6 +362,81 @@ class TestSigningIn:
         assert json.loads(answer["user_data"]) == {"id": str(user.pk), "user_info": {"name": "ada"}}
         assert verify("test-secret", f"1.2::user::{answer['user_data']}", answer["auth"].removeprefix("test-key:"))
         assert ask(client, {}, url).json()["code"] == "malformed-socket-id"
+
+
+class TestStream:
+    def ask(self, client, *channels, **more):
+        data = batch(*channels, stream="1", **more)
+        del data["socket_id"]
+        return ask(client, data)
+
+    def read(self, query):
+        config = ServerConfig(apps=(App(id="1", key="test-key", secret="test-secret"),))
+        return read_pass(parse_qsl(query), config, now=time.time())
+
+    def test_is_signed_for_what_its_visitor_may_hear(self, client, site):
+        user = UserFactory(username="ada")
+        mine, other = PostFactory(author=user), PostFactory(author=UserFactory())
+        client.force_login(user)
+        own = (f"private-post_{mine.pk}", f"/posts/{mine.pk}/")
+        channels = [own, f"private-post_{other.pk}", f"presence-post_{mine.pk}", "private-encrypted-x", "news", "#bad"]
+
+        answer = self.ask(client, *channels, signin="1").json()
+
+        outcome = {name: told["data"].get("code", told["status"]) for name, told in answer["channels"].items()}
+        assert outcome == {
+            own[0]: 200,
+            f"private-post_{other.pk}": "not-found",
+            f"presence-post_{mine.pk}": 200,
+            "private-encrypted-x": "encrypted-stream",
+            "news": 200,
+            "#bad": "invalid-channel",
+        }
+        assert answer["user"] == str(user.pk)
+        let_in = self.read(answer["query"])
+        assert let_in.channels == (own[0], f"presence-post_{mine.pk}", "news", f"#server-to-user-{user.pk}")
+        assert (let_in.user.id, let_in.member.user_info) == (str(user.pk), {"name": "ada"})
+
+    def test_of_nobody_with_nothing_has_no_address(self, client):
+        answer = self.ask(client, "private-x", signin="1").json()
+        assert answer == {"channels": {"private-x": {"status": 403, "data": {}}}, "user": None, "query": None}
+
+    def test_of_a_user_alone_is_for_what_is_sent_to_the_user(self, client):
+        user = UserFactory()
+        client.force_login(user)
+        answer = self.ask(client, signin="1").json()
+        assert answer["channels"] == {}
+        assert self.read(answer["query"]).channels == (f"#server-to-user-{user.pk}",)
+
+    def test_of_as_many_channels_as_the_server_allows_is_one(self, client, site):
+        site.PUSHERABLE_SERVER_LIMITS = {"channels_per_stream": 150}
+        authorize("n_<int:n>")(lambda request, channel, n: True)
+        names = [f"private-n_{n}" for n in range(151)]
+        answer = self.ask(client, *names[:150]).json()
+        assert answer["query"].count("channel=") == 150
+        assert self.ask(client, *names).json()["code"] == "too-many-channels"
+
+    @pytest.mark.parametrize("data", [{}, {"channel_name": "private-x"}])
+    def test_form_that_nobody_could_answer(self, data, client, site):
+        response = ask(client, data | {"stream": "1"})
+        assert (response.status_code, response.json()["code"]) == (400, "malformed-request")
+
+    def test_without_a_service_is_refused(self, client, site):
+        site.PUSHER_SECRET = ""
+        authorize("x")(lambda request, channel: True)
+        response = self.ask(client, "private-x")
+        assert (response.status_code, response.json()["code"]) == (403, "no-service")
+
+    def test_of_several_kinds_asks_each_page_once(self, client, site, django_assert_max_num_queries):
+        user = UserFactory()
+        client.force_login(user)
+        posts = PostFactory.create_batch(2, author=user)
+        channels = [
+            (f"{kind}-post_{post.pk}", f"/posts/{post.pk}/") for post in posts for kind in ("private", "presence")
+        ]
+        with django_assert_max_num_queries(100) as queries:
+            assert self.ask(client, *channels).json()["query"]
+        assert sum('FROM "testapp_post"' in query["sql"] for query in queries) == 2
 
 
 class TestWebhook:

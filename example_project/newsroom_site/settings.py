@@ -70,6 +70,8 @@ STATIC_URL = "static/"
 # Whoever may not see a post does not hear of it either: its own view decides (newsroom/views.py), and rules for the
 # rest are in newsroom/channels.py.
 PUSHERABLE_PRIVATE_CHANNELS = True
+# What pages listen by: WebSockets, or event streams and no pusher-js (``manage.py demo --sse``).
+PUSHERABLE_TRANSPORT = os.environ.get("NEWSROOM_TRANSPORT", "websocket")
 PUSHERABLE_MEMBER_INFO = "newsroom.channels.get_member_info"
 
 LOGIN_URL = "login"

@@ -20,6 +20,9 @@ class Client(Protocol):
     def deliver(self, message: Message) -> None:
         """Send ``message`` on, without waiting and without raising."""
 
+    def skip(self) -> None:
+        """Take note that an event leaves this client out."""
+
     def dismiss(self, refusal: Refusal) -> None:
         """Say why, and close; the connection leaves the hub in the course of it."""
 
@@ -28,6 +31,8 @@ class _Nobody:
     """Takes everything, and does nothing."""
 
     def deliver(self, message: Message) -> None: ...
+
+    def skip(self) -> None: ...
 
     def dismiss(self, refusal: Refusal) -> None: ...
 

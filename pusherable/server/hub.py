@@ -396,6 +396,8 @@ class Hub:
                 message = channel_event(name, channel, data)
                 self.histories.record(app_id, message)
                 receivers = occupied.broadcast(message, excluded=excluded) if occupied is not None else 0
+                if excluded is not None and occupied is not None and excluded in occupied:
+                    excluded.client.skip()
             if _is_cache(channel):
                 tenant.cache.put(channel, name, data, self._clock())
             self._tell_broadcast(facts.Broadcast(app_id, channel, name, data, receivers, self._peer is None))

@@ -137,6 +137,9 @@ class WebSocketListener(asyncio.Protocol):
         else:
             self.outbox.post(self._transport, message.frame)
 
+    def skip(self) -> None:
+        """A WebSocket that is lost begins anew: nobody asks how far it had come."""
+
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Close with ``code``; a client that does not answer in time is cut off."""
         self._end_session()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -75,13 +75,19 @@ class Stream:
             return
         self._put(self._hub.histories.stamp(message))
 
+    def skip(self) -> None:
+        # An event that was kept from it shall not come to it after a lost connection either.
+        self._put(encode_position(self._hub.histories.now.write()))
+
     def dismiss(self, refusal: Refusal) -> None:
         self.deliver(error(str(refusal), code=refusal.code))
         self._hub.tell(Refused(refusal.code, str(refusal), self.connection.socket_id))
         self.end()
 
-    def begin(self, cursor: Cursor | None, missed: Missed) -> None:
+    def begin(self, cursor: Cursor | None, missed: Missed, *, new: Container[str] = ()) -> None:
         """Send what there is to be known now, then what was missed; from then on events go out as they come.
+
+        The channels in ``new`` were not listened to before: what was missed is not about them.
 
         Until all of it is read, the client's cursor stays where it was: if the connection is lost on the way, the
         next one begins in the same place.
@@ -94,7 +100,7 @@ class Stream:
         self._put(encode_position(start.write()))
         for message in opening:
             # What a cache channel remembers, a client that is back has had, or is about to have among the rest.
-            if _is_own(message) or not is_back or message.channel in missed.lost:
+            if _is_own(message) or not is_back or message.channel in missed.lost or message.channel in new:
                 self._put(histories.stamp(message, at=start))
         if missed.lost:
             self._put(encode_event("resync", encode({"channels": missed.lost}), id=start.write()))
@@ -243,12 +249,14 @@ class Streams:
             raise
         # What comes from now on goes to the stream, and so this is all of what came before.
         limit = hub.config.limits.write_buffer_size // 2
-        missed = histories.missed(wish.app.id, wish.channels, cursor, limit=limit)
+        new = _read_new(request)
+        known = [channel for channel in wish.channels if channel not in new]
+        missed = histories.missed(wish.app.id, known, cursor, limit=limit)
         if not stream.has_ended:
             followed += wish.channels
             for channel in followed:
                 histories.follow(wish.app.id, channel)
-            stream.begin(cursor, missed)
+            stream.begin(cursor, missed, new=new)
         return stream
 
     def _refuse(self, reason: Denied | Refusal | Objection, headers: dict[str, str]) -> Response:
@@ -285,6 +293,11 @@ def _read_cursor(request: Request) -> Cursor | None:
     """Where a client that was here before goes on: the header is the browser's, the parameter a script's."""
     text = request.headers.get("last-event-id") or request.query_params.get("lastEventId")
     return Cursor.parse(text) if text else None
+
+
+def _read_new(request: Request) -> frozenset[str]:
+    """The channels that a script has added since; a browser that comes back by itself has had them by then."""
+    return frozenset() if "last-event-id" in request.headers else frozenset(request.query_params.getlist("new"))
 
 
 def _is_own(message: Message) -> bool:

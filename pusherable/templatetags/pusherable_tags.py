@@ -19,7 +19,10 @@ from pusherable.events import validate_event_name
 from pusherable.exceptions import InvalidChannel, InvalidEvent
 from pusherable.failures import log_quietly
 from pusherable.mixins import PusherMixin
+from pusherable.probing import page_of
 from pusherable.publishing import channel_of, request_origin
+from pusherable.refusals import Refused
+from pusherable.streaming import channel_url
 
 register = template.Library()
 
@@ -29,13 +32,14 @@ def pusherable_script(context: Context, *, encrypted: bool | None = None) -> dic
     """Load the scripts, once in a page. Without a usable service the page still works, and the log says why.
 
     ``encrypted`` loads the larger build of pusher-js, which can read encrypted channels; by default it is loaded
-    where the setting ``PUSHERABLE_PRIVATE_CHANNELS`` makes channels encrypted.
+    where the setting ``PUSHERABLE_PRIVATE_CHANNELS`` makes channels encrypted. With ``PUSHERABLE_TRANSPORT = "sse"``
+    pusher-js is not loaded at all.
     """
     return {
         "config": json.dumps(_browser_config()),
         "nonce": _nonce(context),
         "origin": _origin(context),
-        "pusherjs": pusherjs.ENCRYPTED if _is_encrypted(encrypted) else pusherjs.PLAIN,
+        "pusherjs": None if _is_streaming() else _choose_build(encrypted),
     }
 
 
@@ -99,14 +103,60 @@ def pusherable_notifications(context: Context, *, seconds: float = 8, limit: int
     return {"limit": limit, "nonce": _nonce(context), "seconds": seconds, "texts": texts}
 
 
+@register.simple_tag(takes_context=True)
+def pusherable_channel_url(context: Context, *targets: Any, private: Privacy | None = None) -> str:
+    """The address of an event stream for this visitor, of objects, models or channels given by their names.
+
+    It is empty for a visitor who may not listen to one of them, which the log tells. ``private`` is that of the page's
+    view, or else the setting's. Raises ``TemplateSyntaxError`` for what no stream can have and where there is no
+    request; under ``DEBUG`` also where there are no streams, of which a live site only logs.
+    """
+    request = _request(context)
+    if request is None:
+        raise TemplateSyntaxError(
+            "{% pusherable_channel_url %} is for a visitor, and there is no request: add "
+            "'django.template.context_processors.request' to TEMPLATES."
+        )
+    try:
+        return channel_url(request, *targets, private=private, view=context.get("view"))
+    except InvalidChannel as error:
+        raise TemplateSyntaxError(
+            f"{{% pusherable_channel_url %}}: {error}{_hint(error, '', error.channel)}"
+        ) from error
+    except SettingsError as error:
+        _complain(f"{{% pusherable_channel_url %}}: {error}", cause="page without streams", error=error)
+    except Refused:
+        # It is logged already.
+        pass
+    return ""
+
+
 def _browser_config() -> dict[str, Any] | None:
     try:
-        options = settings.browser
+        options = _transport_options()
     except SettingsError as error:
         log_quietly(f"Pages cannot listen for events: {error}", cause="page without a service")
         return None
     url = _auth_url()
     return options | {"auth": {"url": url, "signIn": True, "csrf": settings.csrf}} if url else options
+
+
+def _transport_options() -> dict[str, Any]:
+    if settings.transport == "websocket":
+        return settings.browser
+    return settings.stream_server | {"transport": "sse", "channelLimit": settings.stream_channels}
+
+
+def _is_streaming() -> bool:
+    try:
+        return settings.transport == "sse"
+    except SettingsError:
+        # A system check tells; the page is told of no service.
+        return False
+
+
+def _choose_build(encrypted: bool | None) -> pusherjs.Asset:
+    return pusherjs.ENCRYPTED if _is_encrypted(encrypted) else pusherjs.PLAIN
 
 
 def _is_encrypted(encrypted: bool | None) -> bool:
@@ -124,8 +174,22 @@ def _subscription(context: Context, target: Any, channel: str) -> dict[str, str]
     if not kind_of(channel).needs_authorization:
         return {"channel": channel, "page": "", "token": ""}
     if not _auth_url():
-        _miss_address(channel)
-    return {"channel": channel, "page": _page_of(context, target), "token": _csrf_token(context)}
+        _complain(
+            f"Nobody can be let into {channel!r}: the project has no address that authorizes channels. "
+            'Add path("pusher/", include("pusherable.urls")) to urls.py.',
+            cause="private channel without an address",
+        )
+    elif kind_of(channel).is_encrypted and _is_streaming():
+        _complain(
+            f"Nobody hears of {channel!r}: browsers cannot read an encrypted channel without pusher-js, and with "
+            "PUSHERABLE_TRANSPORT = 'sse' there is none.",
+            cause="encrypted channel without pusher-js",
+        )
+    return {
+        "channel": channel,
+        "page": page_of(target, _request(context), context.get("view")),
+        "token": _csrf_token(context),
+    }
 
 
 def _auth_url() -> str:
@@ -135,28 +199,11 @@ def _auth_url() -> str:
         return ""
 
 
-def _miss_address(channel: str) -> None:
-    message = (
-        f"Nobody can be let into {channel!r}: the project has no address that authorizes channels. "
-        'Add path("pusher/", include("pusherable.urls")) to urls.py.'
-    )
+def _complain(message: str, *, cause: str, error: Exception | None = None) -> None:
+    """What whoever writes the site has to mend is an error while they do; on a live site it is a line of the log."""
     if settings.debug:
-        raise TemplateSyntaxError(message)
-    log_quietly(message, cause="private channel without an address")
-
-
-def _page_of(context: Context, target: Any) -> str:
-    """The page whose view says who may listen: this one if it shows the object, or else the object's own."""
-    if not isinstance(target, Model):
-        return ""
-    request = _request(context)
-    view = context.get("view")
-    if request is not None and isinstance(view, PusherMixin) and getattr(view, "object", None) == target:
-        return request.get_full_path()
-    try:
-        return str(target.get_absolute_url())  # type: ignore[attr-defined]
-    except (AttributeError, NoReverseMatch):
-        return ""
+        raise TemplateSyntaxError(message) from error
+    log_quietly(message, cause=cause)
 
 
 def _csrf_token(context: Context) -> str:

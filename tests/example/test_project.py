@@ -38,6 +38,11 @@ class TestDemo:
         with RunningNewsroom(database) as newsroom:
             assert newsroom.get("/posts/1/")[0] == 200
             assert newsroom.get("/posts/7/")[0] == 404
+
+    def test_with_event_streams_loads_no_pusher_js(self, tmp_path: Path) -> None:
+        with RunningNewsroom(tmp_path / "db.sqlite3", "--sse") as newsroom:
+            page = newsroom.get("/")[1]
+            assert re.findall(r'<script src="/static/pusherable/([^"]+)"', page) == ["streams.js", "pusherable.js"]
             assert newsroom.stop(signal.SIGINT) == 0
 
     def test_reloaded_keeps_its_port_and_is_not_set_up_again(self, tmp_path: Path) -> None:

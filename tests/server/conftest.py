@@ -31,6 +31,9 @@ class RecordingClient:
     def deliver(self, message: Message) -> None:
         self.received.append(json.loads(message.text))
 
+    def skip(self) -> None:
+        pass
+
     def dismiss(self, refusal: Refusal) -> None:
         self.dismissals.append(refusal)
 

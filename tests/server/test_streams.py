@@ -473,6 +473,41 @@ class TestComingBack:
 
         assert asyncio.run(run()) == [SUCCEEDED, "first", "resync"]
 
+    def test_of_a_channel_that_is_new_to_the_stream_nothing_was_missed(self, hub, api):
+        """A.44"""
+
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser, opened(api, "/stream?channel=cache-b"):
+                cursor = browser.source.last_event_id
+                for channel in ("cache-b", "a"):
+                    publish(hub, channel, f"of {channel}")
+            target = f"/stream?channel=a&channel=cache-b&channel=c&lastEventId={cursor}&new=cache-b&new=c"
+            async with opened(api, target) as again:
+                publish(hub, "c", "of c")
+                seen = await again.read(6)
+            # By itself a browser goes on with this same address.
+            headers = {"last-event-id": cursor}
+            async with opened(api, target, headers=headers) as last:
+                return names_of(seen), names_of(await last.read(6))
+
+        assert asyncio.run(run()) == (
+            [SUCCEEDED, SUCCEEDED, "of cache-b", SUCCEEDED, "of a", "of c"],
+            [SUCCEEDED, SUCCEEDED, SUCCEEDED, "resync", "of cache-b", "of a"],
+        )
+
+    def test_what_was_kept_from_a_stream_does_not_come_to_it_later(self, hub, api):
+        async def run():
+            async with opened(api, "/stream?channel=a") as browser:
+                publish(hub, "a", "own", socket_id=browser.socket_id)
+                publish(hub, "b", "elsewhere", socket_id=browser.socket_id)
+                await browser.until(lambda: browser.source.last_event_id.endswith("-1"))
+            publish(hub, "a", "missed")
+            headers = {"last-event-id": browser.source.last_event_id}
+            async with opened(api, "/stream?channel=a", headers=headers) as again:
+                return names_of(await again.read(2))
+
+        assert asyncio.run(run()) == [SUCCEEDED, "missed"]
+
     def test_a_server_that_takes_over_knows_what_was_missed(self, hub, api, config, clock):
         other = Hub(config, clock=clock)
         _, other_api = make_app(other)

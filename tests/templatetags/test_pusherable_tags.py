@@ -601,3 +601,153 @@ class TestPusherablePresence:
             render(source)
 
         assert str(caught.value) == message
+
+
+@pytest.fixture
+def streaming(settings, with_urls):
+    settings.PUSHERABLE_TRANSPORT = "sse"
+
+
+@pytest.mark.usefixtures("streaming")
+class TestWithEventStreams:
+    def test_no_pusher_js_is_loaded_at_all(self, request_with_origin):
+        context = RequestContext(request_with_origin, {"csp_nonce": "abc=="})
+
+        page = render("{% pusherable_script %}", context)
+
+        assert re.sub('data-config="[^"]+"', "…", page) == (
+            '<meta name="pusherable-origin" content="request-id-1">\n'
+            '<script src="/static/pusherable/streams.js" defer nonce="abc=="></script>\n'
+            '<script src="/static/pusherable/pusherable.js" defer nonce="abc==" …></script>\n'
+        )
+        config = json.loads(html.unescape(re.search(r'data-config="([^"]+)"', page)[1]))
+        assert config == {
+            "key": "test-key",
+            "cluster": "mt1",
+            "wsHost": "127.0.0.1",
+            "wsPort": 8001,
+            "wssPort": 8001,
+            "forceTLS": False,
+            "transport": "sse",
+            "channelLimit": 100,
+            "auth": AUTH,
+        }
+
+    def test_of_the_hosted_service_the_page_says_that_it_hears_nothing_and_the_log_why(self, settings, caplog):
+        settings.PUSHER_HOST = settings.PUSHER_PORT = ""
+
+        assert 'data-config="null"' in render("{% pusherable_script %}")
+        assert [record.getMessage().partition(". ")[0] for record in caplog.records] == [
+            "Pages cannot listen for events: Hosted Pusher has no event streams: runpushserver has"
+        ]
+
+    def test_subscriptions_are_the_same(self, settings):
+        settings.PUSHERABLE_PRIVATE_CHANNELS = True
+
+        assert render("{% pusherable_subscribe 'update' object %}", object=Post(pk=1)) == (
+            '<pusherable-subscribe event="update" channel="private-post_1" page="/posts/1/" label="Post" hidden>'
+            "</pusherable-subscribe>\n"
+        )
+
+    def test_an_encrypted_channel_says_what_it_takes(self, settings, caplog):
+        message = (
+            "Nobody hears of 'private-encrypted-post_1': browsers cannot read an encrypted channel without pusher-js, "
+            "and with PUSHERABLE_TRANSPORT = 'sse' there is none."
+        )
+        assert subscribe(Post(pk=1), private="encrypted")["channel"] == "private-encrypted-post_1"
+        assert [record.getMessage() for record in caplog.records] == [message]
+        settings.DEBUG = True
+        with pytest.raises(TemplateSyntaxError) as caught:
+            subscribe(Post(pk=1), private="encrypted")
+        assert str(caught.value) == message
+
+
+class TestWithATransportThatIsNone:
+    def test_the_page_says_that_it_hears_nothing_and_the_log_why(self, settings, caplog):
+        settings.PUSHERABLE_TRANSPORT = "polling"
+
+        assert 'data-config="null"' in render("{% pusherable_script %}")
+        assert [record.getMessage() for record in caplog.records] == [
+            "Pages cannot listen for events: PUSHERABLE_TRANSPORT = 'polling' is neither 'websocket' nor 'sse'."
+        ]
+
+
+class TestPusherableChannelUrl:
+    def test_is_an_address_for_the_page(self, request_with_origin):
+        context = RequestContext(request_with_origin, {"post": Post(pk=1)})
+
+        assert render("<a href=\"{% pusherable_channel_url 'news' post %}\">", context) == (
+            '<a href="//127.0.0.1:8001/stream?key=test-key&amp;channel=news&amp;channel=post_1">'
+        )
+
+    def test_as_a_variable_is_escaped_where_it_is_shown(self, request_with_origin):
+        source = "{% pusherable_channel_url 'news' as url %}{{ url }} {{ url|safe }}"
+
+        assert render(source, RequestContext(request_with_origin)) == (
+            "//127.0.0.1:8001/stream?key=test-key&amp;channel=news //127.0.0.1:8001/stream?key=test-key&channel=news"
+        )
+
+    def test_for_a_visitor_who_may_not_listen_is_empty_and_logged(self, request_with_origin, caplog):
+        caplog.set_level("INFO")
+        source = "{% pusherable_channel_url 'news' 'presence-room' as url %}{% if url %}yes{% else %}no{% endif %}"
+
+        assert render(source, RequestContext(request_with_origin)) == "no"
+        assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+            "Not signed (anonymous): channel 'presence-room'"
+        ]
+
+    @pytest.mark.django_db
+    def test_is_as_private_as_the_argument_or_the_view_says(self, request_with_origin):
+        request_with_origin.user = AnonymousUser()
+        variables = {"post": PostFactory(), "view": ShownView(private=True)}
+
+        assert render("{% pusherable_channel_url post %}", RequestContext(request_with_origin, variables)) == ""
+        assert render(
+            "{% pusherable_channel_url post private=False %}", RequestContext(request_with_origin, variables)
+        )
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ("{% pusherable_channel_url %}", "An event stream has at least one channel."),
+            (
+                "{% pusherable_channel_url misspelt %}",
+                "'' is no channel name: only letters, digits and _ - = @ , . ; are allowed, and at least one of them. "
+                "Is the variable's name right? Where there may be no object, put the tag inside {% if object.pk %}.",
+            ),
+            (
+                "{% pusherable_channel_url 'private-encrypted-a' %}",
+                "'private-encrypted-a' is encrypted: browsers cannot read it without pusher-js. Listen to it by a "
+                "WebSocket.",
+            ),
+        ],
+    )
+    def test_of_what_no_stream_has_says_what_to_mend(self, request_with_origin, source, message):
+        with pytest.raises(TemplateSyntaxError) as caught:
+            render(source, RequestContext(request_with_origin))
+
+        assert str(caught.value) == f"{{% pusherable_channel_url %}}: {message}"
+
+    def test_without_a_request_says_what_to_add(self):
+        with pytest.raises(TemplateSyntaxError) as caught:
+            render("{% pusherable_channel_url 'news' %}")
+
+        assert str(caught.value) == (
+            "{% pusherable_channel_url %} is for a visitor, and there is no request: add "
+            "'django.template.context_processors.request' to TEMPLATES."
+        )
+
+    @pytest.mark.parametrize("name", ["PUSHER_HOST", "PUSHER_SECRET"])
+    def test_where_there_are_no_streams_is_empty_and_logged_or_an_error_under_debug(
+        self, settings, request_with_origin, caplog, name
+    ):
+        setattr(settings, name, "")
+        settings.PUSHER_PORT = ""
+        context = RequestContext(request_with_origin)
+
+        assert render("{% pusherable_channel_url 'news' %}", context) == ""
+        [message] = [record.getMessage() for record in caplog.records]
+        settings.DEBUG = True
+        with pytest.raises(TemplateSyntaxError) as caught:
+            render("{% pusherable_channel_url 'news' %}", context)
+        assert str(caught.value) == message

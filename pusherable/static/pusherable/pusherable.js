@@ -7,10 +7,12 @@
 
   const config = JSON.parse(document.currentScript?.dataset.config ?? "null");
   const channels = new Map(); // name -> { channel, listeners, refusal }
+  const isStreaming = config?.transport === "sse";
   const origins = recallOrigins();
   const ORIGINS_KEPT = 200;
   let pusher;
   let state = "initialized";
+  let isComplainedOf = false;
 
   // Authorizing: what is asked for in one moment goes out as one request.
   const BATCH_SIZE = 100; // The server takes no more at once.
@@ -55,11 +57,29 @@
     return options;
   }
 
+  function streamOptions() {
+    const secure = config.forceTLS || location.protocol === "https:";
+    const port = secure ? config.wssPort : config.wsPort;
+    const host = port ? `${config.wsHost ?? location.hostname}:${port}` : location.host;
+    return {
+      address: `${secure ? "https" : "http"}://${host}${config.wsPath ?? ""}/stream`,
+      key: config.key,
+      limit: config.channelLimit,
+      authorize: authorizeStream,
+      resync: askToReload,
+    };
+  }
+
   function connect() {
     if (pusher !== undefined) return pusher;
     if (!config) return fail("the service is not configured; the log of the web server says why.");
-    if (!window.Pusher) return fail("pusher-js did not load, so this page hears of nothing.");
-    pusher = new window.Pusher(config.key, pusherOptions());
+    const client = isStreaming ? "streams.js" : "pusher-js";
+    if (!window[isStreaming ? "PusherableStreams" : "Pusher"]) {
+      return fail(`${client} did not load, so this page hears of nothing.`);
+    }
+    pusher = isStreaming
+      ? new window.PusherableStreams(streamOptions())
+      : new window.Pusher(config.key, pusherOptions());
     pusher.connection.bind("error", (error) => noteEnd((error?.error ?? error)?.data?.code));
     pusher.connection.bind("state_change", ({ previous, current }) => {
       if (current === "connected") connectedAt = performance.now();
@@ -100,6 +120,15 @@
     return pusher;
   }
 
+  function complainOfNoPusher() {
+    if (isComplainedOf) return;
+    isComplainedOf = true;
+    console.error(
+      "pusherable: there is no pusher-js with event streams: client events and whatever else is its own take " +
+        'PUSHERABLE_TRANSPORT = "websocket".',
+    );
+  }
+
   function setState(current) {
     state = current;
     document.documentElement.dataset.pusherable = current;
@@ -126,8 +155,11 @@
 
   function join(name) {
     if (!connect()) return null;
-    if (name.startsWith("private-encrypted-") && !pusher.config.nacl) {
-      console.error(`pusherable: ${name} takes the build of {% pusherable_script encrypted=True %}.`);
+    if (name.startsWith("private-encrypted-") && !pusher.config?.nacl) {
+      const need = isStreaming
+        ? "is encrypted, and takes a WebSocket: event streams have no pusher-js to read it"
+        : "takes the build of {% pusherable_script encrypted=True %}";
+      console.error(`pusherable: ${name} ${need}.`);
       return null;
     }
     const entry = { channel: pusher.subscribe(name), listeners: new Set(), refusal: null };
@@ -189,6 +221,12 @@
     announce(document, detail, "");
   }
 
+  /** Something may have been missed on these channels: a page that shows what was on them loads it anew. */
+  function askToReload(names) {
+    if (typeof window.pusherable_resync === "function") guard(window.pusherable_resync, names);
+    document.dispatchEvent(new CustomEvent("pusherable:resync", { detail: { channels: names } }));
+  }
+
   /** One listener that fails keeps no other from its event. */
   function guard(call, detail) {
     try {
@@ -236,7 +274,10 @@
       if (!wanted.includes(job)) job.done(new Error("Nobody waits for it any more."));
     }
     if (!wanted.length) return;
-    const answer = await post(wanted);
+    const { socketId } = wanted[0];
+    const names = wanted.map(({ channel }) => channel).filter(Boolean);
+    const isSigningIn = names.length < wanted.length;
+    const answer = await post(formOf(names, { socket_id: socketId }, isSigningIn));
     if (answer.isPassing) {
       setTimeout(authorize, pauseBefore(attempt, answer.after), wanted, attempt + 1);
     } else {
@@ -249,12 +290,24 @@
     return Math.min(pause, LONGEST_PAUSE) * (1 + Math.random() / 4);
   }
 
-  async function post(jobs) {
+  /** The query of a stream's address that the site has signed, with those of the channels that it refuses left out. */
+  async function authorizeStream(names, isSigningIn) {
+    const answer = config.auth
+      ? await post(formOf(names, { stream: "1" }, isSigningIn))
+      : { refusal: { code: "", reason: "The site has no address that authorizes channels." } };
+    if (answer.isPassing) return answer;
+    const refused = [];
+    const done = (channel) => (error) => error && refused.push(channel);
+    settle(names.map((channel) => ({ channel, done: done(channel) })), answer);
+    return { query: answer.query, user: answer.user, refused };
+  }
+
+  async function post(form) {
     let response;
     try {
       response = await plainFetch(config.auth.url, {
         method: "POST",
-        body: formOf(jobs),
+        body: form,
         headers: { Accept: "application/json", [config.auth.csrf.header]: readCsrfToken() },
         redirect: "manual",
         signal: AbortSignal.timeout(ANSWER_TIMEOUT),
@@ -269,15 +322,14 @@
     return response.ok && body ? body : { refusal: explain(response, body) };
   }
 
-  function formOf(jobs) {
-    const form = new URLSearchParams({ socket_id: jobs[0].socketId });
-    const names = jobs.map(({ channel }) => channel).filter(Boolean);
+  function formOf(names, receiver, isSigningIn) {
+    const form = new URLSearchParams(receiver);
     for (const [index, name] of names.entries()) {
       form.set(`channel_name[${index}]`, name);
       const page = pageOf(name);
       if (page) form.set(`page[${index}]`, page);
     }
-    if (names.length < jobs.length) form.set("signin", "1");
+    if (isSigningIn) form.set("signin", "1");
     return form;
   }
 
@@ -320,7 +372,7 @@
     if (!refused.length) return;
     const named = refused.slice(0, REFUSALS_NAMED).join(", ");
     const others = refused.length > REFUSALS_NAMED ? ` and ${refused.length - REFUSALS_NAMED} more` : "";
-    const reason = refusal ? ` ${config.auth.url}: ${refusal.reason}` : "";
+    const reason = refusal ? ` ${config.auth ? `${config.auth.url}: ` : ""}${refusal.reason}` : "";
     console.warn(`pusherable: this page may not listen to ${named}${others}.${reason}`);
   }
 
@@ -763,7 +815,9 @@
     },
     /** The Pusher object of pusher-js, made at the first need; null where it could not be made. */
     get pusher() {
-      return connect();
+      if (!isStreaming) return connect();
+      complainOfNoPusher();
+      return null;
     },
     /** The id of this connection, for requests that say where they come from; null while there is none. */
     get socketId() {

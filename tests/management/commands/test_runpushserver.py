@@ -8,12 +8,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.sessions.backends.signed_cookies import SessionStore
@@ -31,6 +33,7 @@ from pusherable.management.serving import ProjectServer
 from pusherable.management.supervision import SUPERVISOR_VARIABLE
 from pusherable.server.descriptors import FileLimit
 from pusherable.server.facts import Connected
+from pusherable.signing import stream_parameters
 from tests.redis_servers import running_redis
 from tests.server.processes import ROOT, running_server
 
@@ -103,6 +106,13 @@ class WebhookReceiver:
     def wait(self):
         return self._arrived.get(timeout=30)
 
+    def events(self, count):
+        """So many events, of as many webhooks as they come in."""
+        events = []
+        while len(events) < count:
+            events += json.loads(self.wait()[1])["events"]
+        return events
+
 
 @contextmanager
 def receiving_webhooks():
@@ -119,9 +129,11 @@ def receiving_webhooks():
         receiver = WebhookReceiver(server)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield receiver
-        server.shutdown()
-        thread.join()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture
@@ -450,6 +462,26 @@ class TestServer:
             )
             assert webhook["events"] == [{"name": "channel_occupied", "channel": "post_1"}]
 
+    def test_webhooks_tell_of_streams_as_of_sockets(self, project):
+        """C.4, C.5"""
+        member = json.dumps({"user_id": "7"})
+        now = int(time.time())
+        query = stream_parameters(
+            ["presence-a"], key="test-key", secret="test-secret", issued=now, expires=now + 60, channel_data=member
+        )
+        come = [{"name": "channel_occupied", "channel": "presence-a"}]
+        come.append({"name": "member_added", "channel": "presence-a", "user_id": "7"})
+        gone = [{"name": "member_removed", "channel": "presence-a", "user_id": "7"}]
+        gone.append({"name": "channel_vacated", "channel": "presence-a"})
+        with (
+            receiving_webhooks() as receiver,
+            running_server("--noreload", **with_settings(project, PUSHERABLE_WEBHOOK_URL=receiver.url)) as server,
+        ):
+            with urllib.request.urlopen(f"http://{server.address}/stream?{urlencode(query)}", timeout=30) as stream:
+                stream.readline()
+                assert receiver.events(2) == come
+            assert sorted(receiver.events(2), key=str) == sorted(gone, key=str)
+
     def test_those_who_leave_because_it_stops_are_told_of(self, project, subscribed):
         """C.4"""
         with (
@@ -509,7 +541,9 @@ class App(AppConfig):
             signal.connect(tell, weak=False)
 """
 
-    def test_receivers_are_told_who_it_is(self, project):
+    @pytest.fixture
+    def told(self, project):
+        """A server whose project prints who subscribes, and the cookie of a visitor."""
         (project["cwd"] / "visits.py").write_text(self.APP)
         sessions = "django.contrib.sessions"
         middleware = [
@@ -527,16 +561,24 @@ class App(AppConfig):
             session["name"] = "Ada"
             session.save()
         with running_server("--noreload", **options) as server:
-            with connect(
-                f"ws://{server.address}/app/test-key",
-                additional_headers={"Cookie": f"sessionid={session.session_key}"},
-            ) as client:
-                client.recv(timeout=30)
-                client.send(SUBSCRIBE)
-                server.wait_for("TOLD True Ada True post_1")
+            yield server, {"Cookie": f"sessionid={session.session_key}"}
             server.wait_for("TOLD False Ada True post_1")
             assert "a fault of a receiver" in server.output
             assert server.stop() == 0
+
+    def test_receivers_are_told_who_it_is(self, told):
+        server, headers = told
+        with connect(f"ws://{server.address}/app/test-key", additional_headers=headers) as client:
+            client.recv(timeout=30)
+            client.send(SUBSCRIBE)
+            server.wait_for("TOLD True Ada True post_1")
+
+    def test_receivers_are_told_who_listens_to_a_stream(self, told):
+        server, headers = told
+        request = urllib.request.Request(f"http://{server.address}/stream?channel=post_1", headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            stream.readline()
+            server.wait_for("TOLD True Ada True post_1")
 
 
 class TestStop:

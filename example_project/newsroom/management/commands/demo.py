@@ -16,6 +16,8 @@ PORTS_TO_TRY = 100
 
 #: Tells the port to the process that the autoreloader starts anew after every change of the code.
 PORT_VARIABLE = "NEWSROOM_PORT"
+#: Tells it what pages listen by.
+TRANSPORT_VARIABLE = "NEWSROOM_TRANSPORT"
 
 
 class Command(BaseCommand):
@@ -28,7 +30,15 @@ class Command(BaseCommand):
             help=f"the port to serve on; by default the first free one from {FIRST_PORT} on",
         )
 
-    def handle(self, *, port: int | None, **options: Any) -> None:
+        parser.add_argument(
+            "--sse",
+            action="store_true",
+            help="let pages listen to event streams, without pusher-js, in place of WebSockets",
+        )
+
+    def handle(self, *, port: int | None, sse: bool, **options: Any) -> None:
+        if sse:
+            os.environ[TRANSPORT_VARIABLE] = "sse"
         if os.environ.get(DJANGO_AUTORELOAD_ENV) != "true":
             os.environ[PORT_VARIABLE] = str(self.open_newsroom(port))
         call_command("runpushserver", f"127.0.0.1:{os.environ[PORT_VARIABLE]}", allrequests=True)
