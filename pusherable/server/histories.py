@@ -281,7 +281,10 @@ class Histories:
 
 
 def _write(message: Message, at: Cursor) -> bytes:
-    # Pages know these by the names that pusher-js gives them.
-    name = message.event.replace("pusher_internal:", "pusher:", 1) if message.event != RESYNC else "resync"
     data = message.data if isinstance(message.data, str) else encode(message.data)
+    if message.event == RESYNC:
+        # It is the stream's own word: no event of this name on a channel can be taken for it.
+        return encode_event("resync", data, id=at.write())
+    # Pages know these by the names that pusher-js gives them.
+    name = message.event.replace("pusher_internal:", "pusher:", 1)
     return encode_event(name, data, id=at.write(message.channel))

@@ -69,6 +69,25 @@ class TestSubscription:
         assert push_server.frames == [("subscribe", "post_1")]
 
 
+class TestGap:
+    def test_is_told_once_for_all_channels(self, open_page, push_server):
+        script = """
+            window.pusherable_notify = (event) => heard.push(event);
+            window.pusherable_resync = (channels) => heard.push(["resync", ...channels]);
+            document.addEventListener("pusherable:resync", ({ detail }) => heard.push(["DOM", ...detail.channels]));
+        """
+        page = open_page(VIEW + "{% pusherable_subscribe 'view' 'post_2' %}", script=script).page
+        wait_for_subscriptions(page)
+
+        for channel in ("post_1", "post_2"):
+            push_server.publish(channel, "pusher:resync", {"channels": [channel]})
+
+        assert heard(page, 2) == [["resync", "post_1", "post_2"], ["DOM", "post_1", "post_2"]]
+
+        push_server.publish("post_1", "pusher:resync", {"channels": ["post_1"]})
+        assert heard(page, 4)[2:] == [["resync", "post_1"], ["DOM", "post_1"]]
+
+
 class TestEvent:
     def test_reaches_the_function_of_the_page_and_bubbles_from_the_element(self, open_page, push_server):
         page = open_page(f"<main>{VIEW}</main>", script=RECORD).page

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pusherable.server.config import Limits
 from pusherable.server.histories import Cursor, Histories, Missed
-from pusherable.server.messages import channel_event, member_removed
+from pusherable.server.messages import channel_event, member_removed, resync
 from tests.server.conftest import Clock
 from tests.server.eventsource import read_stream
 
@@ -126,6 +126,15 @@ class TestStamp:
         message = channel_event("e", "a", "1")
         block = histories.stamp(message, at=Cursor("0123abcd", 5))
         assert (block, message.block) == (b"event: e\ndata: 1\nid: 0123abcd-5/a\n\n", None)
+
+
+class TestResync:
+    def test_is_told_as_the_stream_itself_tells_it(self, histories):
+        histories.follow("1", "a")
+        message = resync("a")
+        histories.record("1", message)
+        [event] = read_stream(message.block).events
+        assert (event.name, event.data, event.id) == ("resync", '{"channels":["a"]}', histories.now.write())
 
 
 class TestBounds:

@@ -14,6 +14,9 @@
   let state = "initialized";
   let isComplainedOf = false;
 
+  const gaps = new Set(); // Channels on which something may have been missed.
+  const GATHERING = 50; // Milliseconds in which the server names them all.
+
   // Authorizing: what is asked for in one moment goes out as one request.
   const BATCH_SIZE = 100; // The server takes no more at once.
   const ANSWER_TIMEOUT = 20_000;
@@ -200,6 +203,7 @@
       leave(name);
     }
     if (/^pusher:(subscription_succeeded|member_)/.test(event)) meet(entry, entry.listeners);
+    if (event === "pusher:resync") noteGap(name);
     if (isOwn(data)) return;
     const detail = { event, data, channel: name };
     const listeners = [...entry.listeners].filter((listener) => listener.event === event);
@@ -215,10 +219,24 @@
 
   /** What was sent to the visitor, and not to a channel, has the document for its place. */
   function receiveForUser(event, data) {
+    const channel = `#server-to-user-${pusher.user.user_data?.id}`;
+    if (event === "pusher:resync") noteGap(channel);
     if (event.startsWith("pusher:") || isOwn(data)) return;
-    const detail = { event, data, channel: `#server-to-user-${pusher.user.user_data?.id}` };
+    const detail = { event, data, channel };
     guard(notify, detail);
     announce(document, detail, "");
+  }
+
+  /** A server whose processes have lost sight of each other tells it of one channel after the other. */
+  function noteGap(name) {
+    if (!gaps.size) {
+      setTimeout(() => {
+        const names = [...gaps];
+        gaps.clear();
+        askToReload(names);
+      }, GATHERING);
+    }
+    gaps.add(name);
   }
 
   /** Something may have been missed on these channels: a page that shows what was on them loads it anew. */
