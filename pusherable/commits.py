@@ -70,7 +70,7 @@ def send(
     if is_suppressed():
         return
     if immediate or not connections[using].in_atomic_block:
-        hand_over(latest(events))
+        hand_over(latest(events) if len(events) > 1 else events)
     elif not _joins_transaction(using):
         _wait(events, using=using, mark=mark)
     elif current_claim() is None:
@@ -103,8 +103,10 @@ def hand_over(events: Sequence[Event]) -> None:
 
 
 def _deliver(events: Sequence[Event]) -> None:
-    parts = [part for event in events for part in event.parts]
     backend = get_backend()
+    # Asking for parts takes longer than the most frequent case does.
+    is_single = len(events) == 1 and len(events[0].channels) == 1
+    parts = events if is_single else [part for event in events for part in event.parts]
     if len(parts) == 1:
         backend.deliver(parts[0])
     else:
