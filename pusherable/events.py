@@ -145,7 +145,7 @@ def encode(data: Any, *, encoder: type[json.JSONEncoder] = json.JSONEncoder) -> 
         path, value = _find_culprit(data, encoder)
         raise NotSerializable(
             f"{path or 'The data'} holds {value!r:.80}, which JSON has no form for ({error}). "
-            "Leave it out (pusher_exclude_model_fields), or teach your encoder to write it "
+            "Leave it out (exclude, or in a view pusher_exclude_model_fields), or teach your encoder to write it "
             "(PUSHERABLE_JSON_ENCODER).",
             field=path,
         ) from error
@@ -181,8 +181,7 @@ def check_data_size(data: str, *, limit: int = MAX_DATA_SIZE) -> None:
     size = len(data.encode(errors="surrogatepass"))
     if size > limit:
         raise EventTooLarge(
-            f"The event's data has {size} bytes; {limit} is the limit. Publish fewer fields "
-            "(pusher_include_model_fields or pusher_exclude_model_fields).",
+            f"The event's data has {size} bytes; {limit} is the limit. Send less, and let pages fetch the rest.",
             size=size,
             limit=limit,
         )

@@ -135,7 +135,8 @@ def compose(
     """Freeze an event about ``instance`` without sending it.
 
     Where its data would have more than ``max_size`` bytes, ``truncated`` is true, and ``object`` is what ``reduce``
-    makes of it; or else, or if that is too large too, the primary key. ``source`` is the view that the warning names.
+    makes of it; or else, or if that is too large too, the primary key. ``source`` is what the warning
+    names: the view, or the model that publishes by itself.
     """
     label, pk = identity_of(instance)
     names = _as_channels(channels)
@@ -171,12 +172,18 @@ def _warn_of_size(
     error: EventTooLarge, event: str, what: str, *, object_data: dict[str, Any], source: type[Any] | None
 ) -> None:
     view = f" of {source.__module__}.{source.__qualname__}" if source is not None else ""
+    if source is None:
+        lists = "include or exclude"
+    elif issubclass(source, Model):
+        lists = "include or exclude of its @publishes"
+    else:
+        lists = "pusher_include_model_fields or pusher_exclude_model_fields"
     sizes = {name: len(encode(value, encoder=settings.json_encoder).encode()) for name, value in object_data.items()}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
     log_quietly(
         f"The event {event!r}{view} about {what} has {error.size} bytes, over the limit of {error.limit}: it goes out "
         f"reduced. Its largest fields: {', '.join(f'{name} ({sizes[name]} bytes)' for name in largest)}. Name fewer "
-        "(pusher_include_model_fields or pusher_exclude_model_fields).",
+        f"({lists}).",
         cause=f"too large: {event}{view or what}",
         level=logging.WARNING,
     )

@@ -191,8 +191,8 @@ def _check_names(names: tuple[str, ...], fields: dict[str, Any], model: type[Mod
     if unknown:
         raise UnknownField(
             f"{', '.join(map(repr, unknown))} {'is no field' if len(unknown) == 1 else 'are no fields'} of "
-            f"{model._meta.label}. Mend pusher_include_model_fields or pusher_exclude_model_fields; "
-            f"the fields are: {', '.join(fields)}.",
+            f"{model._meta.label}. Mend include or exclude, or in a view pusher_include_model_fields or "
+            f"pusher_exclude_model_fields; the fields are: {', '.join(fields)}.",
             names=unknown,
         )
 

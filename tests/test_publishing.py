@@ -198,7 +198,7 @@ class TestPublish:
         assert caplog.messages == [
             "The event 'view' about testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out reduced. Its "
             "largest fields: body (10302 bytes), title (12 bytes), pub_date (4 bytes). Name fewer "
-            "(pusher_include_model_fields or pusher_exclude_model_fields)."
+            "(include or exclude)."
         ]
         assert caplog.records[0].levelname == "WARNING"
 
