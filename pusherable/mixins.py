@@ -34,7 +34,7 @@ from pusherable.publishing import (
     username_of,
 )
 from pusherable.serialization import FieldNames, serialize
-from pusherable.suppression import is_suppressed
+from pusherable.suppression import is_suppressed, silences
 
 #: What tells the next page of the work that its visitor has just done; read by ``pusherable.js``.
 ORIGIN_COOKIE: Final = "pusherable_origin"
@@ -268,7 +268,7 @@ class PusherMixin:
         succeed()
 
     def _compose(self, event: str) -> Event | None:
-        if not event or is_suppressed() or not self.should_publish(event):
+        if not event or (silences() and is_suppressed()) or not self.should_publish(event):
             return None
         try:
             instance = self.get_pusher_object()
@@ -276,7 +276,7 @@ class PusherMixin:
                 return None
             if not isinstance(instance, Model):
                 raise not_an_object(instance, f"{type(self).__qualname__}.get_pusher_object()")
-            if is_suppressed(instance._meta.model):
+            if silences() and is_suppressed(instance._meta.model):
                 return None
             return self._compose_by_plan(instance, event) or self._compose_by_hooks(instance, event)
         except UnknownField:

@@ -40,11 +40,8 @@ class ThreadedBackend(BaseBackend):
     def deliver(self, event: Event) -> None:
         delivery = self._delivery or self._prepare()
         now = self.clock()
-        if delivery.workers == 1:
-            self._enqueue([(0, Job(event, born=now))], delivery)
-            return
-        jobs = [(lane, Job(part, born=now)) for lane, part in _divide(event, delivery.workers)]
-        self._enqueue(jobs, delivery)
+        parts = [(0, event)] if delivery.workers == 1 else _divide(event, delivery.workers)
+        self._enqueue([(lane, Job(part, born=now)) for lane, part in parts], delivery)
 
     def disconnect(self, user_id: str) -> None:
         """Send a user away after the events that the user has been sent before."""
