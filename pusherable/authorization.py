@@ -312,8 +312,10 @@ def _ask_rule(rule: Rule, request: HttpRequest, channel: str, arguments: dict[st
         return None
     if isinstance(answer, Mapping):
         return answer
-    if answer is False or answer is None:
+    if answer is False:
         raise Refused(Reason.RULE_REFUSED, f"It is {name}.")
+    if answer is None:
+        raise Refused(Reason.RULE_SILENT, f"It is {name}.")
     raise Refused(Reason.RULE_MALFORMED, f"{name} has returned {type(answer).__name__}.")
 
 

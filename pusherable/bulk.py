@@ -77,6 +77,9 @@ async def apublish_many(objects: Iterable[Model], event: str, **options: Any) ->
 
 def _batches(objects: Iterable[Model], size: int) -> Iterator[list[Model]]:
     """The objects of models that are not suppressed, ``size`` at a time."""
+    if not isinstance(objects, Iterable):
+        cure = f"write [{objects!r:.200}]" if isinstance(objects, Model) else "Post.objects.all() is a queryset"
+        raise TypeError(f"publish_many takes a queryset or a list, not {objects!r:.200}: {cure}.")
     is_unread = isinstance(objects, QuerySet) and objects._result_cache is None
     remaining = iter(objects.iterator(chunk_size=size) if isinstance(objects, QuerySet) and is_unread else objects)
     while batch := list(islice(remaining, size)):

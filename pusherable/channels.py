@@ -16,6 +16,9 @@ SERVER_TO_USER_PREFIX: Final = "#server-to-user-"
 #: Who may listen: everybody, whom the app's server lets in, or these with the service unable to read along.
 Privacy = bool | Literal["encrypted"]
 
+# Python does not keep the value of such an expression.
+_LONGEST_NUMBER: Final = 10**80
+
 _LEGAL = re.compile(r"[A-Za-z0-9_\-=@,.;]+")
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 
@@ -121,7 +124,7 @@ def model_channel(model_name: str, pk: object = None, *, kind: ChannelKind = Cha
     name = _model_part(model_name, kind._value_)
     if pk is None:
         return name
-    if type(pk) is int and len(name) < MAX_LENGTH // 2 and -(10**80) < pk < 10**80:
+    if type(pk) is int and len(name) < MAX_LENGTH // 2 and -_LONGEST_NUMBER < pk < _LONGEST_NUMBER:
         # Nothing to escape, nothing to refuse.
         return f"{name}_{pk}"
     return validate_channel(f"{name}_{_escape_pk(pk)}")

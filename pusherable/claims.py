@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pusherable.events import Event, Subject
 from pusherable.thinning import is_automatic, latest
+
+#: Models that publish by themselves. Without any there is nothing to claim, and views need not pay for it.
+publishing_models: Final[set[type]] = set()
 
 
 class Attribution(NamedTuple):
@@ -21,6 +24,8 @@ class Claim:
 
     What it holds in the end (see ``end``) is for its owner to hand over.
     """
+
+    __slots__ = ("_attribute", "_attribution", "_held", "_name", "_token")
 
     _token: Token["Claim | None"]
 
@@ -76,6 +81,5 @@ class Claim:
 _claim: ContextVar[Claim | None] = ContextVar("pusherable_claim", default=None)
 
 
-def current_claim() -> Claim | None:
-    """The claim of the view that is at work in this thread or task."""
-    return _claim.get()
+#: The claim of the view that is at work in this thread or task, if there is one.
+current_claim: Callable[[], Claim | None] = _claim.get

@@ -14,7 +14,7 @@ from pusherable.claims import current_claim
 from pusherable.conf import SettingsError
 from pusherable.events import Event
 from pusherable.failures import report_failure
-from pusherable.suppression import is_suppressed
+from pusherable.suppression import is_suppressed, silences
 from pusherable.thinning import is_automatic, latest
 
 
@@ -67,10 +67,10 @@ def send(
 
     A backend whose queue takes part in that transaction is given them at once. ``mark`` is for ``is_waiting``.
     """
-    if is_suppressed():
+    if silences() and is_suppressed():
         return
     if immediate or not connections[using].in_atomic_block:
-        hand_over(latest(events))
+        hand_over(latest(events) if len(events) > 1 else events)
     elif not _joins_transaction(using):
         _wait(events, using=using, mark=mark)
     elif current_claim() is None:
@@ -96,7 +96,11 @@ def hand_over(events: Sequence[Event]) -> None:
     if not events:
         return
     try:
-        _deliver(events)
+        if len(events) == 1 and len(events[0].channels) == 1:
+            # The most frequent case, and a page waits for it.
+            get_backend().deliver(events[0])
+        else:
+            _deliver(events)
     except Exception as error:  # noqa: BLE001
         # A backend is anybody's code, and this is the last place before a visitor's page.
         _report(events, error)

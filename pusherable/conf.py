@@ -231,13 +231,16 @@ class PusherableSettings:
     @property
     def json_encoder(self) -> type[json.JSONEncoder]:
         """``PUSHERABLE_JSON_ENCODER``: a subclass of ``json.JSONEncoder`` or its dotted path."""
-        value = _import(_read("PUSHERABLE_JSON_ENCODER") or DjangoJSONEncoder, "PUSHERABLE_JSON_ENCODER")
-        if not (isinstance(value, type) and issubclass(value, json.JSONEncoder)):
+        given = _read("PUSHERABLE_JSON_ENCODER")
+        if not given:
+            return DjangoJSONEncoder
+        encoder = _import(given, "PUSHERABLE_JSON_ENCODER")
+        if not (isinstance(encoder, type) and issubclass(encoder, json.JSONEncoder)):
             raise SettingsError(
-                f"PUSHERABLE_JSON_ENCODER is {value!r}; it is a subclass of json.JSONEncoder, or its dotted path.",
+                f"PUSHERABLE_JSON_ENCODER is {encoder!r}; it is a subclass of json.JSONEncoder, or its dotted path.",
                 setting="PUSHERABLE_JSON_ENCODER",
             )
-        return value
+        return encoder
 
     @property
     def webhook_url(self) -> str:
@@ -350,6 +353,16 @@ class PusherableSettings:
         return value
 
     @property
+    def composing(self) -> tuple[type[json.JSONEncoder], ChannelKind]:
+        """``json_encoder`` and ``private_channels``, in one look where both are as most projects have them."""
+        holder: Any = object.__getattribute__(django_settings, "__dict__").get("_wrapped")
+        if type(holder) is Settings:
+            values = holder.__dict__
+            if values.get("PUSHERABLE_JSON_ENCODER") is None and values.get("PUSHERABLE_PRIVATE_CHANNELS") is None:
+                return DjangoJSONEncoder, ChannelKind.PUBLIC
+        return self.json_encoder, self.private_channels
+
+    @property
     def language_code(self) -> str:
         """The project's ``LANGUAGE_CODE``."""
         return str(django_settings.LANGUAGE_CODE)
@@ -404,6 +417,8 @@ def _read(name: str) -> Any:
     reads several. Nothing is kept, so that overriding works.
     """
     holder: Any = object.__getattribute__(django_settings, "__dict__").get("_wrapped")
+    if type(holder) is Settings:
+        return holder.__dict__.get(name)
     while type(holder) is UserSettingsHolder:
         values = vars(holder)
         if name in values:

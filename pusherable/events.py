@@ -5,7 +5,7 @@ import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from pusherable.channels import kind_of, validate_channel
 from pusherable.exceptions import EventTooLarge, InvalidEvent, NotSerializable
@@ -38,8 +38,37 @@ class Subject(NamedTuple):
     is_automatic: bool = False
 
 
+class Draft(Protocol):
+    """What an event is made of whose ``data`` and ``subject`` nobody has asked for yet."""
+
+    def write(self) -> str:
+        """The event's ``data``: always the same, from any thread, and without fail."""
+
+    def name_subject(self) -> Hashable:
+        """The event's ``subject``."""
+
+
+class _Drafted:
+    """What is not there yet is made of the draft when it is first read."""
+
+    __slots__ = ("_draft",)
+
+    _draft: Draft
+
+    def __getattr__(self, name: str) -> Any:
+        # Python asks here only for what is missing.
+        if name == "data":
+            value: object = self._draft.write()
+        elif name == "subject":
+            value = self._draft.name_subject()
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        object.__setattr__(self, name, value)
+        return value
+
+
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(_Drafted):
     """One event; ``data`` is JSON text, ``socket_id`` a connection to leave out.
 
     ``subject`` stays in this process: of the events of one transaction with the same name, channels, socket id and
@@ -83,6 +112,17 @@ class Event:
         return json.loads(self.data)
 
     @classmethod
+    def drafted(cls, channels: tuple[str, ...], name: str, draft: Draft, *, socket_id: str | None = None) -> "Event":
+        """An event whose text is written when it is first read. Nothing is checked: the caller vouches for all."""
+        event = object.__new__(cls)
+        fill = object.__setattr__
+        fill(event, "channels", channels)
+        fill(event, "name", name)
+        fill(event, "socket_id", socket_id)
+        fill(event, "_draft", draft)
+        return event
+
+    @classmethod
     def compose(
         cls,
         channels: Iterable[str],
@@ -105,7 +145,7 @@ def encode(data: Any, *, encoder: type[json.JSONEncoder] = json.JSONEncoder) -> 
         path, value = _find_culprit(data, encoder)
         raise NotSerializable(
             f"{path or 'The data'} holds {value!r:.80}, which JSON has no form for ({error}). "
-            "Leave it out (pusher_exclude_model_fields), or teach your encoder to write it "
+            "Leave it out (exclude, or in a view pusher_exclude_model_fields), or teach your encoder to write it "
             "(PUSHERABLE_JSON_ENCODER).",
             field=path,
         ) from error
@@ -141,8 +181,7 @@ def check_data_size(data: str, *, limit: int = MAX_DATA_SIZE) -> None:
     size = len(data.encode(errors="surrogatepass"))
     if size > limit:
         raise EventTooLarge(
-            f"The event's data has {size} bytes; {limit} is the limit. Publish fewer fields "
-            "(pusher_include_model_fields or pusher_exclude_model_fields).",
+            f"The event's data has {size} bytes; {limit} is the limit. Send less, and let pages fetch the rest.",
             size=size,
             limit=limit,
         )

@@ -10,27 +10,31 @@ from typing import Any, ClassVar, Final
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Model
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 from django.views.generic import View
 
 from pusherable.channels import Privacy
-from pusherable.claims import Attribution, Claim
+from pusherable.claims import Attribution, Claim, publishing_models
 from pusherable.commits import hand_over, send
 from pusherable.events import MAX_DATA_SIZE, Event
 from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
+from pusherable.planning import find_plan
 from pusherable.publishing import (
     channel_of,
     compose,
     database_of,
     member_info_of,
+    not_an_object,
     request_origin,
     socket_id_of,
     username_of,
 )
 from pusherable.serialization import FieldNames, serialize
-from pusherable.suppression import is_suppressed
+from pusherable.suppression import is_suppressed, silences
 
 #: What tells the next page of the work that its visitor has just done; read by ``pusherable.js``.
 ORIGIN_COOKIE: Final = "pusherable_origin"
@@ -38,6 +42,9 @@ ORIGIN_COOKIE: Final = "pusherable_origin"
 PROBE_ATTRIBUTE: Final = "_pusherable_probe"
 #: Seconds in which that page is there, on a slow phone too.
 ORIGIN_COOKIE_AGE: Final = 60
+
+#: What a plan does without; ``get_pusher_reduced_object_data`` is asked for nothing that fits.
+_HOOKS: Final = frozenset({"get_pusher_object_data", "get_pusher_channels", "get_pusher_channel", "get_pusher_user"})
 
 
 class PusherMixin:
@@ -149,6 +156,15 @@ class PusherMixin:
         if probe is not None:
             probe.expect(self)
             return super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        if publishing_models:
+            return self._dispatch_claiming(request, *args, **kwargs)
+        response = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        # The second look is a slow one.
+        if not isinstance(response, HttpResponseBase) and isawaitable(response):
+            return self._conclude_later(response)
+        return self._conclude(response)
+
+    def _dispatch_claiming(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         claim = Claim(self.pusher_committed_event_name, self._attribute)
         try:
             with claim:
@@ -156,40 +172,34 @@ class PusherMixin:
         finally:
             if held := claim.end():
                 hand_over(held)
-        # The second look is a slow one.
         if not isinstance(response, HttpResponseBase) and isawaitable(response):
-            return self._answer_later(claim, response)
-        if self._is_opened_by(response):
-            self._publish_opened(response)
-        if self._has_committed:
-            self._mark_as_own(response)
-        return response
+            return self._conclude_later(self._await_claiming(claim, response))
+        return self._conclude(response)
 
-    async def _answer_later(self, claim: Claim, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+    async def _await_claiming(self, claim: Claim, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
         try:
             with claim:
-                response = await answer
+                return await answer
         finally:
             if held := claim.end():
                 await sync_to_async(hand_over)(held)
-        if self._is_opened_by(response):
-            await sync_to_async(self._publish_opened)(response)
+
+    async def _conclude_later(self, answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+        return await sync_to_async(self._conclude)(await answer)
+
+    def _conclude(self, response: HttpResponseBase) -> HttpResponseBase:
+        if self.pusher_event_name and self.request.method == "GET" and 200 <= response.status_code < 300:
+            if isinstance(response, SimpleTemplateResponse):
+                # A page whose template fails has not been opened.
+                response.add_post_render_callback(self._publish_rendered)
+            else:
+                self.publish(self.pusher_event_name)
         if self._has_committed:
             self._mark_as_own(response)
         return response
 
     def _attribute(self) -> Attribution:
         return Attribution(self.get_pusher_user(), request_origin(self.request), socket_id_of(self.request))
-
-    def _is_opened_by(self, response: HttpResponseBase) -> bool:
-        return bool(self.pusher_event_name) and self.request.method == "GET" and 200 <= response.status_code < 300
-
-    def _publish_opened(self, response: HttpResponseBase) -> None:
-        if getattr(response, "is_rendered", True):
-            self.publish(self.pusher_event_name)
-        else:
-            # A page whose template fails has not been opened.
-            response.add_post_render_callback(self._publish_rendered)  # type: ignore[attr-defined]
 
     def _publish_rendered(self, response: HttpResponseBase) -> None:
         if 200 <= response.status_code < 300:
@@ -258,30 +268,68 @@ class PusherMixin:
         succeed()
 
     def _compose(self, event: str) -> Event | None:
-        if not event or is_suppressed() or not self.should_publish(event):
+        if not event or (silences() and is_suppressed()) or not self.should_publish(event):
             return None
         try:
             instance = self.get_pusher_object()
-            if instance is None or is_suppressed(instance._meta.model):
+            if instance is None:
                 return None
-            return compose(
-                instance,
-                event,
-                object_data=self.get_pusher_object_data(),
-                channels=self.get_pusher_channels(event),
-                user=self.get_pusher_user(),
-                origin=request_origin(self.request),
-                socket_id=socket_id_of(self.request),
-                max_size=self.pusher_max_size,
-                reduce=self.get_pusher_reduced_object_data,
-                source=type(self),
-            )
+            if not isinstance(instance, Model):
+                raise not_an_object(instance, f"{type(self).__qualname__}.get_pusher_object()")
+            if silences() and is_suppressed(instance._meta.model):
+                return None
+            return self._compose_by_plan(instance, event) or self._compose_by_hooks(instance, event)
         except UnknownField:
             raise
         except Exception as error:  # noqa: BLE001
             # The page is the visitor's: nothing that a notification meets may break it.
             report_failure(None, error, sender=type(self), name=f"{event} of {type(self).__qualname__}")
             return None
+
+    def _compose_by_hooks(self, instance: Any, event: str) -> Event:
+        return compose(
+            instance,
+            event,
+            object_data=self.get_pusher_object_data(),
+            channels=self.get_pusher_channels(event),
+            user=self.get_pusher_user(),
+            origin=request_origin(self.request),
+            socket_id=socket_id_of(self.request),
+            max_size=self.pusher_max_size,
+            reduce=self.get_pusher_reduced_object_data,
+            source=type(self),
+        )
+
+    def _compose_by_plan(self, instance: Any, event: str) -> Event | None:
+        """What the hooks would make of it, without asking them, where none has been overridden."""
+        if event == "created" or not self._has_usual_hooks():
+            return None
+        plan = find_plan(
+            instance._meta.model,
+            event,
+            include=self.pusher_include_model_fields,
+            exclude=self.pusher_exclude_model_fields,
+            private=self.pusher_private,
+        )
+        if plan is None:
+            return None
+        return plan.compose(
+            instance,
+            user=username_of(getattr(self.request, "user", None)),
+            origin=request_origin(self.request),
+            socket_id=socket_id_of(self.request),
+            max_size=self.pusher_max_size,
+        )
+
+    def _has_usual_hooks(self) -> bool:
+        view, usual = type(self), PusherMixin
+        return (
+            view.get_pusher_object_data is usual.get_pusher_object_data
+            and view.get_pusher_channels is usual.get_pusher_channels
+            and view.get_pusher_channel is usual.get_pusher_channel
+            and view.get_pusher_user is usual.get_pusher_user
+            and _HOOKS.isdisjoint(vars(self))
+        )
 
 
 class PusherDetailMixin(PusherMixin):

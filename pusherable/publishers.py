@@ -10,7 +10,7 @@ from django.db.models.signals import class_prepared, m2m_changed, post_save, pre
 
 from pusherable.bulk import BATCH_SIZE
 from pusherable.channels import Privacy
-from pusherable.claims import Attribution, current_claim
+from pusherable.claims import Attribution, current_claim, publishing_models
 from pusherable.commits import is_waiting, send
 from pusherable.exceptions import UnknownField
 from pusherable.failures import report_failure
@@ -80,6 +80,7 @@ def publishes(
 
     def decorate(model: Published) -> Published:
         _publishers[model] = Publisher(events, include, exclude, channels, private)
+        publishing_models.add(model)
         if not model._meta.abstract:
             _connect(model)
         return model

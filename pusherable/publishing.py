@@ -3,7 +3,6 @@
 import logging
 import os
 import random
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
@@ -55,8 +54,11 @@ def publish(
     and connection to leave out, the last alone is sent.
 
     Returns the event as it will travel. Raises ``UnknownField``, ``NotSerializable``, ``InvalidChannel`` and
-    ``InvalidEvent``, never for a service in trouble: that is logged and sent as ``publish_failed``.
+    ``InvalidEvent``, and ``TypeError`` for what is none of this, never for a service in trouble: that is logged and
+    sent as ``publish_failed``.
     """
+    if not isinstance(instance, Model):
+        raise not_an_object(instance, "publish()")
     fields, own_socket_id = read_exclusion(exclude)
     composed = compose(
         instance,
@@ -91,7 +93,9 @@ def trigger(
     ``exclude`` is a request whose own tab is left out, or the id of a connection as a page has told it: a
     malformed one is ignored, where ``socket_id`` would raise. Returns and raises what ``publish`` does.
     """
-    _, own_socket_id = read_exclusion(exclude)
+    fields, own_socket_id = read_exclusion(exclude)
+    if fields is not None and not isinstance(fields, str):
+        raise TypeError(f"exclude={fields!r} is neither a request nor the id of a connection, such as '123.456'.")
     composed = Event.compose(
         _as_channels(channels),
         event,
@@ -131,11 +135,12 @@ def compose(
     """Freeze an event about ``instance`` without sending it.
 
     Where its data would have more than ``max_size`` bytes, ``truncated`` is true, and ``object`` is what ``reduce``
-    makes of it; or else, or if that is too large too, the primary key. ``source`` is the view that the warning names.
+    makes of it; or else, or if that is too large too, the primary key. ``source`` is what the warning
+    names: the view, or the model that publishes by itself.
     """
     label, pk = identity_of(instance)
     names = _as_channels(channels)
-    payload = {"object": object_data, "user": user, "model": model_name_of(instance), "pk": pk, "origin": origin}
+    payload = make_payload(object_data, user=user, model=model_name_of(instance), pk=pk, origin=origin)
     subject = Subject(label, pk, user, origin, tuple(object_data), is_automatic)
 
     def freeze(data: dict[str, Any]) -> Event:
@@ -158,16 +163,27 @@ def compose(
     return freeze(payload | {"object": reduced, "truncated": True})
 
 
+def make_payload(object_data: dict[str, Any], *, user: str, model: str, pk: str, origin: str) -> dict[str, Any]:
+    """What pages are told, in its order."""
+    return {"object": object_data, "user": user, "model": model, "pk": pk, "origin": origin}
+
+
 def _warn_of_size(
     error: EventTooLarge, event: str, what: str, *, object_data: dict[str, Any], source: type[Any] | None
 ) -> None:
     view = f" of {source.__module__}.{source.__qualname__}" if source is not None else ""
+    if source is None:
+        lists = "include or exclude"
+    elif issubclass(source, Model):
+        lists = "include or exclude of its @publishes"
+    else:
+        lists = "pusher_include_model_fields or pusher_exclude_model_fields"
     sizes = {name: len(encode(value, encoder=settings.json_encoder).encode()) for name, value in object_data.items()}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
     log_quietly(
         f"The event {event!r}{view} about {what} has {error.size} bytes, over the limit of {error.limit}: it goes out "
         f"reduced. Its largest fields: {', '.join(f'{name} ({sizes[name]} bytes)' for name in largest)}. Name fewer "
-        "(pusher_include_model_fields or pusher_exclude_model_fields).",
+        f"({lists}).",
         cause=f"too large: {event}{view or what}",
         level=logging.WARNING,
     )
@@ -191,12 +207,13 @@ def channel_of(
         return model_channel(model_name_of(target), kind=kind)
     if not isinstance(target, Model):
         raise InvalidChannel(f"{target!r} is no model, no object and no name of a channel.", channel=target)
-    if target.pk is None:
+    pk = target.pk
+    if pk is None:
         raise InvalidChannel(
             f"This {target._meta.label} has no primary key, so it has no channel: save it first.",
             channel=target,
         )
-    return model_channel(model_name_of(target), target.pk, kind=kind)
+    return model_channel(model_name_of(target), pk, kind=kind)
 
 
 def model_name_of(target: Model | type[Model]) -> str:
@@ -219,7 +236,12 @@ def username_of(user: Any) -> str:
     """The name to publish for a user object, ``""`` for anybody who is not logged in."""
     if user is None or isinstance(user, str):
         return user or ""
-    return str(user.get_username()) if user.is_authenticated else ""
+    try:
+        return str(user.get_username()) if user.is_authenticated else ""
+    except AttributeError as error:
+        raise TypeError(
+            f"{user!r} is no user ({error}): give a user object, such as request.user, or a name as text."
+        ) from error
 
 
 def member_info_of(user: Any) -> Mapping[str, Any]:
@@ -240,7 +262,7 @@ def request_origin(request: HttpRequest) -> str:
     attributes: dict[str, Any] = vars(getattr(request, "_request", request))
     origin: str = attributes.get("_pusherable_origin", "")
     if not origin:
-        origin = attributes["_pusherable_origin"] = urlsafe_b64encode(_randomness.randbytes(9)).decode()
+        origin = attributes["_pusherable_origin"] = f"{_randomness.getrandbits(48):012x}"
     return origin
 
 
@@ -281,8 +303,26 @@ def _is_acceptable_socket_id(text: str) -> bool:
     return len(text) <= MAX_SOCKET_ID_LENGTH and is_socket_id(text)
 
 
+def not_an_object(value: object, taker: str) -> TypeError:
+    """The error for what ``taker`` was given in place of a model's object."""
+    if isinstance(value, type) and issubclass(value, Model):
+        return TypeError(f"{taker} tells of one object, not of the model {value._meta.label}: give an instance of it.")
+    return TypeError(
+        f"{taker} tells of an object of a model, not of {value!r:.200}. For data of another kind there is "
+        "trigger(channels, event, data)."
+    )
+
+
 def _as_channels(channels: str | Iterable[str]) -> tuple[str, ...]:
-    return (channels,) if isinstance(channels, str) else tuple(channels)
+    if isinstance(channels, str):
+        return (channels,)
+    if isinstance(channels, Iterable):
+        return tuple(channels)
+    raise InvalidChannel(
+        f"Channels are a name or several names, not {channels!r:.200}. The channel of an object is "
+        "channel_of(object), of pusherable.publishing.",
+        channel=channels,
+    )
 
 
 def _pk_text(pk: Any) -> str:

@@ -38,6 +38,10 @@ class Reason(enum.Enum):
         "get_pusher_member_info() or PUSHERABLE_MEMBER_INFO.",
     )
     RULE_REFUSED = "rule-refused", "A rule for this channel says no."
+    RULE_SILENT = (
+        "rule-silent",
+        "A rule has returned None, which lets nobody in. Has it lost its return? To say no, it returns False.",
+    )
     RULE_MALFORMED = "rule-malformed", "A rule returns True, False or a dictionary, and nothing else."
     RULE_FAILED = "rule-failed", "A rule for this channel has raised an error."
     MALFORMED_PAGE = "malformed-page", "A page is a path of this site and its query, such as /posts/1/."
@@ -73,6 +77,7 @@ _FAULTS_OF_THE_SITE = frozenset(
         Reason.NO_SERVICE,
         Reason.NO_ENCRYPTION_KEY,
         Reason.UNUSABLE_MEMBER_INFO,
+        Reason.RULE_SILENT,
         Reason.RULE_MALFORMED,
         Reason.RULE_FAILED,
         Reason.UNASKABLE_VIEW,

@@ -3,7 +3,7 @@
 import datetime
 import decimal
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from inspect import getattr_static
 from itertools import chain
@@ -53,8 +53,8 @@ def serialize(instance: Model, *, include: FieldNames = None, exclude: FieldName
     # Not type(instance): request.user is a lazy object around the real one.
     fields, plain = _plan(
         instance._meta.model,
-        None if include is None else _as_names(include),
-        None if exclude is None else _as_names(exclude),
+        None if include is None else as_names(include),
+        None if exclude is None else as_names(exclude),
     )
     if plain is not None and (data := _read_plainly(instance, plain)) is not None:
         return data
@@ -76,7 +76,7 @@ def serialize_many(
         alike.setdefault((instance._meta.model, instance._state.db), []).append(place)
     data: list[dict[str, Any]] = [{}] * len(instances)
     for (model, using), places in alike.items():
-        plan = _plan(model, _as_names(include), _as_names(exclude))
+        plan = _plan(model, as_names(include), as_names(exclude))
         rows = _serialize_alike([instances[place] for place in places], plan, model=model, using=using)
         for place, row in zip(places, rows, strict=True):
             data[place] = row
@@ -119,9 +119,12 @@ def _collect(
     return values
 
 
-def _as_names(names: FieldNames) -> tuple[str, ...] | None:
+def as_names(names: FieldNames) -> tuple[str, ...] | None:
+    """The names as a tuple; raises ``TypeError`` for what could be read only once."""
     if names is None or isinstance(names, str):
         return names if names is None else (names,)
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{names!r} is no field's name, and holds none: write 'title' or ['title', 'body'].")
     if isinstance(names, Iterator):
         raise TypeError(f"{names!r} can be read only once, so it would name no fields the second time: write a list.")
     return tuple(names)
@@ -129,8 +132,18 @@ def _as_names(names: FieldNames) -> tuple[str, ...] | None:
 
 def published_names(model: type[Model], *, include: FieldNames = None, exclude: FieldNames = None) -> frozenset[str]:
     """The names that ``serialize`` would give such an instance's values, and those of their attributes."""
-    fields = _plan(model, _as_names(include), _as_names(exclude)).fields
+    fields = _plan(model, as_names(include), as_names(exclude)).fields
     return frozenset(name for field in fields for name in (field.name, field.attname))
+
+
+def plain_attributes(
+    model: type[Model], *, include: FieldNames = None, exclude: FieldNames = None
+) -> tuple[tuple[str, str], ...] | None:
+    """Name and attribute of what ``serialize`` publishes, if all of it is kept in the instance as it is published.
+
+    Raises ``UnknownField`` for a name that is no field of the model.
+    """
+    return _plan(model, as_names(include), as_names(exclude)).plain
 
 
 def _read_plainly(instance: Model, plain: tuple[tuple[str, str], ...]) -> dict[str, Any] | None:
@@ -178,8 +191,8 @@ def _check_names(names: tuple[str, ...], fields: dict[str, Any], model: type[Mod
     if unknown:
         raise UnknownField(
             f"{', '.join(map(repr, unknown))} {'is no field' if len(unknown) == 1 else 'are no fields'} of "
-            f"{model._meta.label}. Mend pusher_include_model_fields or pusher_exclude_model_fields; "
-            f"the fields are: {', '.join(fields)}.",
+            f"{model._meta.label}. Mend include or exclude, or in a view pusher_include_model_fields or "
+            f"pusher_exclude_model_fields; the fields are: {', '.join(fields)}.",
             names=unknown,
         )
 

@@ -54,6 +54,10 @@ class suppress:
         return cast(Callable[Arguments, Result], asilent) if iscoroutinefunction(function) else silent
 
 
+#: What is silenced here and now, and by how many; nothing at all is the answer that a page waits for.
+silences: Callable[[], tuple[tuple[type[Model], ...], ...]] = _silenced.get
+
+
 def is_suppressed(model: type[Model] | None = None) -> bool:
     """Whether nothing about ``model`` is to be published here and now; without one, nothing at all."""
     silenced = _silenced.get()

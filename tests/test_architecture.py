@@ -28,6 +28,7 @@ SENDING = (
     "suppression",
     "commits",
     "publishing",
+    "planning",
     "bulk",
 )
 # The faces may use each other, as long as no circle comes of it.

@@ -175,7 +175,7 @@ class TestAuthorize:
         ("answer", "reason"),
         [
             (False, Reason.RULE_REFUSED),
-            (None, Reason.RULE_REFUSED),
+            (None, Reason.RULE_SILENT),
             (1, Reason.RULE_MALFORMED),
             ("yes", Reason.RULE_MALFORMED),
             ([], Reason.RULE_MALFORMED),
@@ -193,6 +193,19 @@ class TestAuthorize:
             return answer
 
         assert refusal(authorizer().sign_channel, "private-news") is reason
+
+    def test_rule_that_has_lost_its_return_is_named(self, caplog):
+        @authorize("news")
+        def forgetful(request, channel):
+            request.user.is_staff  # noqa: B018
+
+        assert refusal(authorizer(UserFactory()).sign_channel, "private-news") is Reason.RULE_SILENT
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.getMessage().endswith(
+            "A rule has returned None, which lets nobody in. Has it lost its return? To say no, it returns False. "
+            f"It is {forgetful.__qualname__}."
+        )
 
     def test_all_rules_that_match_have_to_allow(self):
         @authorize("news")

@@ -134,6 +134,20 @@ class TestPublishMany:
             assert publish_many(Post.objects.all(), "updated") == 0
         assert (len(queries), len(pusherable_outbox)) == (0, 1)
 
+    @pytest.mark.parametrize("objects", [None, 5, Post, Post.objects])
+    def test_what_are_no_objects_at_all_is_an_error(self, objects):
+        with pytest.raises(TypeError) as refusal:
+            publish_many(objects, "updated")
+        assert str(refusal.value) == (
+            f"publish_many takes a queryset or a list, not {objects!r}: Post.objects.all() is a queryset."
+        )
+
+    def test_one_object_alone_is_an_error(self):
+        post = PostFactory(pk=1)
+        with pytest.raises(TypeError) as refusal:
+            publish_many(post, "updated")
+        assert str(refusal.value) == f"publish_many takes a queryset or a list, not {post!r}: write [{post!r}]."
+
     def test_what_is_no_object_is_an_error(self, pusherable_outbox):
         PostFactory(pk=1)
         with pytest.raises(TypeError, match=r"takes objects of models, not \(1,\): leave out values\(\)"):

@@ -338,7 +338,8 @@ class TestPublishers:
         assert complaints() == [
             Error(
                 "@publishes of testapp.Document: 'title' is no field of testapp.Document. Mend "
-                "pusher_include_model_fields or pusher_exclude_model_fields; the fields are: id, name.",
+                "include or exclude, or in a view pusher_include_model_fields or pusher_exclude_model_fields; "
+                "the fields are: id, name.",
                 obj=Document,
                 id="pusherable.E030",
             )

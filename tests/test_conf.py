@@ -4,6 +4,7 @@ import sys
 import uuid
 
 import pytest
+from django.conf import Settings
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.serializers.json import DjangoJSONEncoder
@@ -796,6 +797,27 @@ class TestDisconnectUsers:
     def test_yes_no_or_unsaid(self, settings, value, read):
         settings.PUSHERABLE_DISCONNECT_USERS = value
         assert pusherable_settings.disconnect_users is read
+
+
+class TestComposing:
+    def test_it_is_what_the_two_settings_are(self, settings):
+        def look():
+            return conf.settings.composing == (conf.settings.json_encoder, conf.settings.private_channels)
+
+        assert look()
+        settings.PUSHERABLE_PRIVATE_CHANNELS = "encrypted"
+        assert look()
+        assert conf.settings.composing[1] is ChannelKind.ENCRYPTED
+
+    def test_one_that_is_set_in_the_file_of_settings_is_seen(self, monkeypatch):
+        assert conf.settings.composing == (DjangoJSONEncoder, ChannelKind.PUBLIC)
+        # As a settings module would have it; an override is another object.
+        holder = object.__getattribute__(django_settings, "__dict__")["_wrapped"]
+        while not isinstance(holder, Settings):
+            holder = holder.default_settings
+        monkeypatch.setitem(object.__getattribute__(django_settings, "__dict__"), "_wrapped", holder)
+        monkeypatch.setitem(vars(holder), "PUSHERABLE_PRIVATE_CHANNELS", True)
+        assert conf.settings.composing == (DjangoJSONEncoder, ChannelKind.PRIVATE)
 
 
 class TestReading:

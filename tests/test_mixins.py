@@ -1,7 +1,7 @@
 import logging
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
@@ -12,6 +12,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 from django.utils.functional import SimpleLazyObject
 from django.views.generic import CreateView, DeleteView, DetailView, UpdateView, View
 
+from pusherable import mixins
 from pusherable.exceptions import UnknownField
 from pusherable.mixins import (
     PusherCreateMixin,
@@ -628,3 +629,93 @@ class TestSuppression:
         with suppress(Page):
             call(PostUpdate, request(), pk=post.pk)
         assert [event.name for event in pusherable_outbox] == ["update"]
+
+
+class DocumentDetail(PusherDetailMixin, PlainTemplate, DetailView):
+    model = Document
+
+
+@pytest.fixture(params=[True, False], ids=["publishing models", "no publishing models"])
+def publishing_models(request, monkeypatch):
+    if not request.param:
+        monkeypatch.setattr(mixins, "publishing_models", set())
+
+
+@pytest.mark.usefixtures("publishing_models")
+class TestDispatch:
+    def test_page_is_told_of(self, pusherable_outbox):
+        call(DocumentDetail, request(), pk=DocumentFactory(name="x").pk)
+        assert [event.payload["object"]["name"] for event in pusherable_outbox] == ["x"]
+
+    def test_async_page_is_told_of(self, pusherable_outbox):
+        class Later(DocumentDetail):
+            async def get(self, request, *args, **kwargs):
+                return await sync_to_async(super().get)(request, *args, **kwargs)
+
+        document = DocumentFactory(name="x")
+        made = AsyncRequestFactory().get("/page/")
+        assert async_to_sync(Later.as_view())(made, pk=document.pk).content == b"page"
+        assert [event.payload["object"]["name"] for event in pusherable_outbox] == ["x"]
+
+
+class TestPlannedEvent:
+    """What a view says of its object counts, though there is a shorter way where it says nothing of its own."""
+
+    @pytest.fixture
+    def document(self):
+        return DocumentFactory(name="x")
+
+    @pytest.mark.parametrize(
+        ("hook", "answer", "found"),
+        [
+            ("get_pusher_object_data", {"a": 1}, lambda event: event.payload["object"]),
+            ("get_pusher_channel", "news", lambda event: event.channels[0]),
+            ("get_pusher_channels", ["a", "b"], lambda event: list(event.channels)),
+            ("get_pusher_user", "somebody", lambda event: event.payload["user"]),
+        ],
+    )
+    def test_each_hook_is_asked_wherever_it_is_overridden(self, pusherable_outbox, monkeypatch, hook, answer, found):
+        document = DocumentFactory(name="x")
+
+        def say(view, *args):
+            return answer
+
+        def set_up(view, *args, **kwargs):
+            super(OnInstance, view).setup(*args, **kwargs)
+            setattr(view, hook, lambda *args: answer)
+
+        overridden = type("Overridden", (DocumentDetail,), {hook: say})
+        OnInstance = type("OnInstance", (DocumentDetail,), {"setup": set_up})
+        patched = type("Patched", (DocumentDetail,), {})
+        call(patched, request(), pk=document.pk)
+        monkeypatch.setattr(patched, hook, say)
+        for view in (overridden, OnInstance, patched):
+            call(view, request(), pk=document.pk)
+        first, *others = pusherable_outbox
+        assert found(first) != answer
+        assert [found(event) for event in others] == [answer] * 3
+
+    def test_text_is_as_large_as_ever(self, pusherable_outbox, document, caplog):
+        document.name = "x" * 12_000
+        view = DocumentDetail()
+        view.setup(request())
+        view.object = document
+        event = view.publish("view")
+        assert event.payload["object"] == {"id": str(document.pk)}
+        assert "DocumentDetail" in caplog.text
+
+    def test_no_object_is_not_told_of(self, pusherable_outbox):
+        class Nothing(DocumentDetail):
+            def get_pusher_object(self):
+                return None
+
+        call(Nothing, request(), pk=DocumentFactory().pk)
+        assert pusherable_outbox == []
+
+    def test_object_of_no_model_is_reported(self, caplog):
+        class Nonsense(DocumentDetail):
+            def get_pusher_object(self):
+                return "text"
+
+        call(Nonsense, request(), pk=DocumentFactory().pk)
+        assert "Nonsense.get_pusher_object() tells of an object of a model, not of 'text'." in caplog.text

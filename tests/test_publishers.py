@@ -127,6 +127,15 @@ class TestSaves:
         assert caplog.messages[0].startswith("The event 'created of testapp.Article' was not delivered: division by")
 
 
+class TestLargeObjects:
+    def test_warning_names_the_model_and_its_decorator(self, pusherable_outbox, caplog):
+        Article.objects.create(title="x" * 12_000)
+        assert pusherable_outbox[0].payload["truncated"]
+        [warning] = caplog.messages
+        assert warning.startswith("The event 'created' of tests.testapp.models.Article about testapp.Article ")
+        assert warning.endswith(" Name fewer (include or exclude of its @publishes).")
+
+
 class TestDeletions:
     def test_deleted_object_keeps_its_pk_values_and_relations(self, article, pusherable_outbox):
         tag = TagFactory()

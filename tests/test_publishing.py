@@ -60,6 +60,65 @@ class RaisingBackend(BaseBackend):
         raise ZeroDivisionError("a fault")
 
 
+class TestMisuse:
+    """What we got, the rule, and how to mend it."""
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (
+                None,
+                "publish() tells of an object of a model, not of None. For data of another kind there is "
+                "trigger(channels, event, data).",
+            ),
+            (
+                "text",
+                "publish() tells of an object of a model, not of 'text'. For data of another kind there is "
+                "trigger(channels, event, data).",
+            ),
+            (Post, "publish() tells of one object, not of the model testapp.Post: give an instance of it."),
+        ],
+    )
+    def test_what_is_no_object(self, value, message):
+        with pytest.raises(TypeError) as refusal:
+            publish(value, "view")
+        assert str(refusal.value) == message
+
+    @pytest.mark.parametrize("user", [5, object])
+    def test_what_is_no_user(self, user):
+        with pytest.raises(TypeError, match=r"is no user \(.*\): give a user object, such as request.user, or a name"):
+            publish(Post(id=1), "view", user=user, include="title")
+
+    @pytest.mark.parametrize("names", [5, True, object()])
+    def test_what_names_no_fields(self, names):
+        with pytest.raises(
+            TypeError, match="is no field's name, and holds none: write 'title' or \\['title', 'body'\\]"
+        ):
+            publish(Post(id=1), "view", include=names)
+
+    @pytest.mark.parametrize("channels", [None, 5, Post(id=1)])
+    def test_what_is_no_channel(self, channels):
+        with pytest.raises(InvalidChannel) as refusal:
+            trigger(channels, "bell", {})
+        assert str(refusal.value) == (
+            f"Channels are a name or several names, not {channels!r}. The channel of an object is "
+            "channel_of(object), of pusherable.publishing."
+        )
+        assert refusal.value.channel is channels
+
+    def test_channel_that_is_no_text(self):
+        with pytest.raises(InvalidChannel, match="A channel's name is text, not 5"):
+            trigger([5], "bell", {})
+
+    def test_event_that_is_no_text(self):
+        with pytest.raises(InvalidEvent, match="An event's name is a text that is not empty, not None"):
+            trigger("news", None, {})
+
+    def test_what_leaves_nobody_out(self):
+        with pytest.raises(TypeError, match=r"^exclude=5 is neither a request nor the id of a connection"):
+            trigger("news", "bell", {}, exclude=5)
+
+
 @pytest.mark.django_db
 class TestPublish:
     def test_payload_and_channel(self, pusherable_outbox, django_capture_on_commit_callbacks):
@@ -139,7 +198,7 @@ class TestPublish:
         assert caplog.messages == [
             "The event 'view' about testapp.Post 1 has 10439 bytes, over the limit of 10240: it goes out reduced. Its "
             "largest fields: body (10302 bytes), title (12 bytes), pub_date (4 bytes). Name fewer "
-            "(pusher_include_model_fields or pusher_exclude_model_fields)."
+            "(include or exclude)."
         ]
         assert caplog.records[0].levelname == "WARNING"
 

@@ -74,8 +74,9 @@ class TestSerialize:
         with pytest.raises(UnknownField) as refusal:
             serialize(PostFactory(), exclude="pub-date")
         assert str(refusal.value) == (
-            "'pub-date' is no field of testapp.Post. Mend pusher_include_model_fields or "
-            "pusher_exclude_model_fields; the fields are: id, title, body, pub_date, author, notes, tags."
+            "'pub-date' is no field of testapp.Post. Mend include or exclude, or in a view "
+            "pusher_include_model_fields or pusher_exclude_model_fields; "
+            "the fields are: id, title, body, pub_date, author, notes, tags."
         )
         assert refusal.value.names == ("pub-date",)
 

@@ -65,7 +65,8 @@ class BaseBackend:
 
 def get_backend() -> BaseBackend:
     """The backend of ``PUSHERABLE_BACKEND``; raises ``SettingsError`` where that names none."""
-    backend_class = get_backend_class()
+    path = settings.backend
+    backend_class = _import_backend(_SHORT_NAMES.get(path, path))
     return _backends.get(backend_class) or _backends.setdefault(backend_class, backend_class())
 
 

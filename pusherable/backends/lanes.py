@@ -19,19 +19,22 @@ LEAST_REQUEST_SIZE: Final = 1_000
 class Job:
     """An event that waits, or a user to disconnect, and what has been tried; ``born`` is when it was taken."""
 
-    __slots__ = ("attempts", "born", "channels", "error", "event", "is_alone", "is_settled", "not_before", "user_id")
+    attempts = 0
+    error: Exception | None = None
+    is_alone = False
+    is_settled = False
+    not_before = 0.0
 
     def __init__(self, event: Event | None, *, born: float, user_id: str = "") -> None:
         self.event = event
-        self.user_id = user_id
-        # Behind what the user was sent before.
-        self.channels = event.channels if event else (f"{SERVER_TO_USER_PREFIX}{user_id}",)
         self.born = born
-        self.attempts = 0
-        self.not_before = 0.0
-        self.is_alone = event is None
-        self.is_settled = False
-        self.error: Exception | None = None
+        self.user_id = user_id
+        if event is None:
+            # Behind what the user was sent before.
+            self.channels: tuple[str, ...] = (f"{SERVER_TO_USER_PREFIX}{user_id}",)
+            self.is_alone = True
+        else:
+            self.channels = event.channels
 
     @property
     def size(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import django
 from django.apps import apps
-from django.db import router
+from django.db import connections, router
 from django.utils import timezone
 
 from pusherable.backends import BaseBackend
@@ -38,7 +38,8 @@ def deliver_events(context: Any, events: list[list[Any]], attempts: int = 0, sin
     """Deliver in a worker. What may heal is tried again by a task of its own, ``PUSHERABLE_MAX_AGE`` long.
 
     That is counted from the first attempt at ``since``, in seconds since 1970: what has waited for a worker is not
-    too old. What is given up is reported as ``publish_failed``, and raised, for the queue to know.
+    too old. A task that has not delivered raises why, for the queue to know, whether or not another follows. What is
+    given up is reported as ``publish_failed``.
     """
     # With the queue and the worker that this one came by.
     task = context.task_result.task
@@ -50,9 +51,13 @@ def deliver_events(context: Any, events: list[list[Any]], attempts: int = 0, sin
             for event in composed:
                 _enqueue(task, [event])
             return
-        if _try_again(task, error, events, attempts + 1, since or time.time()):
+        if not _try_again(task, error, events, attempts + 1, since or time.time()):
+            _give_up(composed, error)
+        elif _is_in_transaction():
+            # A failure would roll it back, and the next attempt with it.
             return
-        _give_up(composed, error)
+        else:
+            error.add_note("It is tried again, by another task.")
         raise
     except SettingsError as error:
         _give_up(composed, error)
@@ -145,6 +150,10 @@ def _try_again(task: Any, error: DeliveryFailed, events: list[list[Any]], attemp
         time.sleep(pause)
     task.enqueue(events, attempts, since)
     return True
+
+
+def _is_in_transaction() -> bool:
+    return any(connection.in_atomic_block for connection in connections.all(initialized_only=True))
 
 
 def _give_up(events: Sequence[Event], error: Exception) -> None:

@@ -40,11 +40,8 @@ class ThreadedBackend(BaseBackend):
     def deliver(self, event: Event) -> None:
         delivery = self._delivery or self._prepare()
         now = self.clock()
-        if delivery.workers == 1:
-            self._enqueue([(0, Job(event, born=now))], delivery)
-            return
-        jobs = [(lane, Job(part, born=now)) for lane, part in _divide(event, delivery.workers)]
-        self._enqueue(jobs, delivery)
+        parts = [(0, event)] if delivery.workers == 1 else _divide(event, delivery.workers)
+        self._enqueue([(lane, Job(part, born=now)) for lane, part in parts], delivery)
 
     def disconnect(self, user_id: str) -> None:
         """Send a user away after the events that the user has been sent before."""
@@ -69,13 +66,15 @@ class ThreadedBackend(BaseBackend):
         """
         self._is_closing = True
         for worker in self._workers:
-            worker.inbox.put(None)
+            worker.hurry()
         if self.flush(timeout):
             return
         with self._lock:
             left = list(self._jobs.values())
+        # What comes behind has not been tried for the same reason as what has.
+        last = next((job.error for job in left if job.error), None)
         for job in left:
-            self._settle(job, _explain_ending(job))
+            self._settle(job, _explain_ending(job.error or last))
 
     def _forget(self) -> None:
         """Begin anew: in a process that was forked off, the threads are gone and the queue is its parent's."""
@@ -115,36 +114,35 @@ class ThreadedBackend(BaseBackend):
 
     def _enqueue(self, jobs: list[tuple[int, Job]], delivery: Delivery) -> None:
         with self._lock:
-            refusal = self._refusal(len(jobs), delivery)
-            if refusal is None:
+            is_taken = len(self._jobs) + len(jobs) <= delivery.queue_size and not self._is_closing
+            if is_taken:
                 for _, job in jobs:
                     self._jobs[id(job)] = job
-        if refusal is not None:
-            self._refuse(jobs, refusal)
+        if not is_taken:
+            self._refuse(jobs)
             return
         counters.count(queued=len(jobs))
         for lane, job in jobs:
-            self._workers[lane].inbox.put(job)
-            thread = self._threads[lane]
-            if thread is None or not thread.is_alive():
+            worker = self._workers[lane]
+            worker.inbox.put(job)
+            if not worker.is_running:
                 self._start(lane)
 
-    def _refuse(self, jobs: list[tuple[int, Job]], refusal: DeliveryFailed) -> None:
+    def _refuse(self, jobs: list[tuple[int, Job]]) -> None:
         counters.count(dropped=len(jobs))
+        refusal = self._refusal()
         for _, job in jobs:
             self._report(job, refusal)
 
-    def _refusal(self, count: int, delivery: Delivery) -> DeliveryFailed | None:
+    def _refusal(self) -> DeliveryFailed:
         if self._is_closing:
             return DeliveryFailed("The process is ending already.", reason="exit", retryable=True)
-        if len(self._jobs) + count > delivery.queue_size:
-            return DeliveryFailed(
-                f"{len(self._jobs)} events are waiting already (PUSHERABLE_QUEUE_SIZE); the service is slower than "
-                "the events come.",
-                reason="queue-full",
-                retryable=True,
-            )
-        return None
+        return DeliveryFailed(
+            f"{len(self._jobs)} events are waiting already (PUSHERABLE_QUEUE_SIZE); the service is slower than "
+            "the events come.",
+            reason="queue-full",
+            retryable=True,
+        )
 
     def _start(self, lane: int) -> None:
         with self._lock:
@@ -204,8 +202,8 @@ def _divide(event: Event, workers: int) -> Iterator[tuple[int, Event]]:
         yield lane, event if len(lanes) == 1 else replace(event, channels=tuple(channels))
 
 
-def _explain_ending(job: Job) -> DeliveryFailed:
-    last = f" The last attempt: {job.error}" if job.error else ""
+def _explain_ending(error: Exception | None) -> DeliveryFailed:
+    last = f" The last attempt: {error}" if error else ""
     return DeliveryFailed(
         f"The process ended before the service was known to have it (PUSHERABLE_EXIT_TIMEOUT).{last}",
         reason="exit",

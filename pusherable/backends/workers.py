@@ -2,6 +2,7 @@
 
 import logging
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +19,9 @@ logger = logging.getLogger("pusherable")
 
 #: Seconds between two looks for events that have become too old.
 EXPIRY_INTERVAL: Final = 1.0
+#: Seconds in which nobody wakes a worker that has just worked: what comes meanwhile leaves together, and no publisher
+#: pays for waking it.
+REST: Final = 0.005
 #: Seconds between two attempts once the process is ending.
 LAST_PAUSE: Final = 0.1
 #: What a service says of one event of a batch, so that the others may be delivered without it.
@@ -46,6 +50,9 @@ class Worker:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        #: Whether a thread is in ``run``.
+        self.is_running = False
+        self._hurry = threading.Event()
         self._around = surroundings
         self._lane = Lane()
         self._next_expiry = 0.0
@@ -53,10 +60,18 @@ class Worker:
 
     def run(self) -> None:
         """Work for the life of the process."""
-        pause: float | None = None
-        while True:
-            self._receive(pause)
-            pause = self._step_safely()
+        self.is_running = True
+        try:
+            self._receive(None)
+            while True:
+                self._wait(self._step_safely())
+        finally:
+            self.is_running = False
+
+    def hurry(self) -> None:
+        """End every wait: the process is ending."""
+        self._hurry.set()
+        self.inbox.put(None)
 
     def step(self) -> float | None:
         """Make at most one request; returns the seconds until there may be more to do, ``None`` until a job comes."""
@@ -90,6 +105,18 @@ class Worker:
             # The thread must outlive whatever goes wrong, such as a logging handler.
             logger.exception("The delivery of events has stumbled, and goes on.")
             return LAST_PAUSE
+
+    def _wait(self, pause: float | None) -> None:
+        """Rest a little, and then listen for the next job, for as long as ``step`` has said."""
+        if pause == 0.0:
+            return
+        if pause is not None and self._around.circuit.wait(self._around.clock()):
+            # Whatever comes meanwhile has to wait with the others.
+            self._hurry.wait(pause)
+            return
+        rest = REST if pause is None else min(pause, REST)
+        self._hurry.wait(rest)
+        self._receive(None if pause is None else pause - rest)
 
     def _receive(self, pause: float | None) -> None:
         """Move what has come into the lane; wait for it so many seconds, or for as long as it takes."""
@@ -159,7 +186,8 @@ class Worker:
 
     def _retry(self, jobs: list[Job], error: DeliveryFailed) -> None:
         now = self._around.clock()
-        if not self._around.is_closing() and any(job.attempts == 0 for job in jobs):
+        is_closing = self._around.is_closing()
+        if not is_closing and any(job.attempts == 0 for job in jobs):
             # It may be a minute until the first of them is given up, and reported.
             log_quietly(
                 f"{error} Events wait, and are tried again for {self._around.delivery.max_age:g} s.",
@@ -169,12 +197,14 @@ class Worker:
         is_telling = any(job.attempts < 2 for job in jobs)
         self._around.circuit.fail(now, is_telling=is_telling, retry_after=error.retry_after)
         # One pause for all, so that they stay together.
-        pause = LAST_PAUSE if self._around.is_closing() else backoff(1 + max(job.attempts for job in jobs))
+        pause = LAST_PAUSE if is_closing else backoff(1 + max(job.attempts for job in jobs))
         kept = []
         for job in jobs:
             job.attempts += 1
             job.error = error
-            if job.attempts >= self._around.delivery.max_attempts or self._is_too_old(job, now):
+            # At the end attempts follow so closely that their number says nothing: the time that is left is the limit.
+            has_tried_enough = job.attempts >= self._around.delivery.max_attempts and not is_closing
+            if has_tried_enough or self._is_too_old(job, now):
                 self._give_up(job, now)
                 continue
             job.not_before = now + max(pause, error.retry_after or 0.0)

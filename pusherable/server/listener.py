@@ -253,10 +253,18 @@ class WebSocketListener(asyncio.Protocol):
             # Not even a broadcast may follow: it would fail for everybody, because of one who left without goodbye.
             self._end_session()
             self.outbox.release(self._transport)
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-            else:
-                self._transport.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Say that nothing more will come, where the transport can, and leave it to the client to close."""
+        if not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # The client has gone without a goodbye.
+            self._transport.abort()
 
     def _set_timer(self, delay: float = 0.0, callback: Callable[..., None] | None = None, *args: Any) -> None:
         """Put ``callback`` in the place of whatever was waited for; without one, wait for nothing."""

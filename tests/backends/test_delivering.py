@@ -339,6 +339,31 @@ class TestClose:
         assert caplog.messages[0] == "It is gone. Events wait, and are tried again for 60 s."
         assert caplog.messages[1].endswith("(PUSHERABLE_EXIT_TIMEOUT). The last attempt: It is gone.")
 
+    def test_dead_service_is_the_one_reason_for_all_that_is_left(self):
+        finished = run(
+            """
+import logging
+logging.disable()
+from django.conf import settings
+from pusherable.exceptions import DeliveryFailed
+settings.PUSHERABLE_EXIT_TIMEOUT = 0.5
+settings.PUSHERABLE_MAX_ATTEMPTS = 3
+
+def refuse(events):
+    raise DeliveryFailed("It is gone.", reason="unreachable", retryable=True)
+
+def tell_more(reason, exception, **kwargs):
+    print(reason, str(exception).endswith("The last attempt: It is gone."), flush=True)
+
+publish_failed.connect(tell_more)
+threaded.deliver = refuse
+for n in range(25):
+    backend.deliver(Event((f"c{n}",), f"event{n}", "{}"))
+"""
+        )
+        told = [line for line in finished.stdout.splitlines() if not line.startswith("failed ")]
+        assert told == ["exit True"] * 25
+
     def test_nothing_is_taken_afterwards(self, service, failed):
         backend = ThreadedBackend()
         backend.deliver(events(1)[0])

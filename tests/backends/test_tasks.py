@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import django
 import pytest
 from asgiref.local import Local
+from django.db import transaction
 
 from pusherable.backends import tasks
 from pusherable.backends.counting import counters
@@ -137,23 +138,34 @@ class TestDeliverEvents:
         assert json.loads(body) == {"name": "updated", "channels": ["post_1"], "data": '{"a":1}', "socket_id": "1.2"}
         assert counters.read().sent == 1
 
-    def test_what_may_heal_is_tried_again_later(self, service, queue, failed):
+    def test_what_may_heal_is_tried_again_later_and_known_to_the_queue(self, service, queue, failed):
         counters.reset()
         service.answer = (503, b"{}", {"Retry-After": "3"})
-        work([WRITTEN])
-        work([WRITTEN], 3, 4e9)
+        with pytest.raises(DeliveryFailed) as failure:
+            work([WRITTEN])
+        assert failure.value.__notes__ == ["It is tried again, by another task."]
+        with pytest.raises(DeliveryFailed):
+            work([WRITTEN], 3, 4e9)
         [first, later] = queue.results
         assert first.args[:2] == [[WRITTEN], 1]
         assert later.args == [[WRITTEN], 4, 4e9]
         assert first.task.run_after is not None
         assert (failed, counters.read().retried) == ([], 2)
 
+    @pytest.mark.django_db(transaction=True)
+    def test_next_attempt_outlives_a_transaction_around_the_task(self, service, queue):
+        service.answer = (503, b"{}")
+        with transaction.atomic():
+            work([WRITTEN])
+        assert len(queue.results) == 1
+
     def test_queue_that_cannot_wait_lets_the_worker_wait(self, service, queue, monkeypatch):
         service.answer = (503, b"{}")
         pauses = []
         monkeypatch.setattr(tasks.time, "sleep", pauses.append)
         monkeypatch.setattr(type(queue), "supports_defer", False)
-        work([WRITTEN])
+        with pytest.raises(DeliveryFailed):
+            work([WRITTEN])
         assert 0 < pauses[0] <= 0.25
         assert queue.results[0].task.run_after is None
 

@@ -1,4 +1,6 @@
+import contextlib
 import random
+import threading
 from collections import defaultdict
 
 import pytest
@@ -130,6 +132,17 @@ def raise_for(*names, error):
     def answer(events):
         if any(event.name in names for event in events):
             raise error
+
+    return answer
+
+
+def refuse_at_first(tried, *errors):
+    """Raise one error after the other, and set ``tried``."""
+    remaining = iter(errors)
+
+    def answer(events):
+        tried.set()
+        raise next(remaining)
 
     return answer
 
@@ -320,6 +333,17 @@ class TestClosing:
         assert world.work() == pytest.approx(1.0)
         assert world.outcomes == [("1", None)]
 
+    def test_attempts_are_not_counted(self):
+        """They come so fast that some events would be out of them, and others of time."""
+        world = World(answer=raise_for("1", "2", error=unreachable()), max_attempts=3)
+        world.publish("1")
+        world.step()
+        world.is_closing = True
+        world.publish("2", channel="b")
+        for _ in range(30):
+            world.now += world.step()[1]
+        assert (len(world.requests) > 10, world.outcomes) == (True, [])
+
     def test_what_was_reported_already_is_not_tried_again(self):
         world = World()
         world.publish("1", "2")
@@ -349,6 +373,25 @@ class TestRun:
         assert world.worker._step_safely() == workers.LAST_PAUSE
         assert caplog.messages == ["The delivery of events has stumbled, and goes on."]
         assert caplog.records[0].exc_info
+
+    def test_thread_rests_and_is_woken_by_the_end_of_the_process(self):
+        world = World()
+        world.publish("1")
+        tried = threading.Event()
+        world.answer = refuse_at_first(tried, unreachable(retry_after=60.0), KeyboardInterrupt())
+
+        def run():
+            with contextlib.suppress(KeyboardInterrupt):
+                world.worker.run()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        assert tried.wait(10)
+        assert world.worker.is_running
+        world.is_closing = True
+        world.worker.hurry()
+        thread.join(10)
+        assert (world.requests, world.worker.is_running) == ([["1"], ["1"]], False)
 
     def test_thread_works_on(self):
         world = World(answer=raise_for("2", error=KeyboardInterrupt()))

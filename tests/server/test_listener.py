@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import json
 import logging
 import socket
@@ -566,6 +567,16 @@ class RecordingTransport(asyncio.Transport):
         self.done.append(("abort",))
 
 
+class DeadTransport(RecordingTransport):
+    """A transport whose client has gone, which it has not noticed yet."""
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+
 class TestWebSocketListener:
     """What no real socket can be brought to do on demand."""
 
@@ -573,9 +584,9 @@ class TestWebSocketListener:
     def converse(self, hub):
         """Open a connection over a recording transport, and give back what was done from ``act`` on."""
 
-        def converse(act):
+        def converse(act, *, over=RecordingTransport):
             async def run():
-                transport = RecordingTransport()
+                transport = over()
                 listener = WebSocketListener.bound_to(hub)(uvicorn.Config(app=None), ServerState(), {})
                 listener.connection_made(transport)
                 listener.data_received(upgrade_request("/app/key"))
@@ -594,6 +605,13 @@ class TestWebSocketListener:
         assert converse(lambda listener: listener.data_received(goodbye)) == [
             ("write", b"\x88\x02\x03\xe8"),
             ("close",),
+        ]
+
+    def test_who_has_gone_without_a_goodbye_is_no_fault_of_the_server(self, converse):
+        goodbye = client_frame(struct.pack("!H", 1000), opcode=8)
+        assert converse(lambda listener: listener.data_received(goodbye), over=DeadTransport) == [
+            ("write", b"\x88\x02\x03\xe8"),
+            ("abort",),
         ]
 
     def test_a_slow_reader_that_has_left_is_not_sent_away(self, converse):
