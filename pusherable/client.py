@@ -18,7 +18,7 @@ from pusherable.channels import kind_of, validate_channel
 from pusherable.conf import Service, SettingsError, bracketed, settings
 from pusherable.diagnosis import Answer, address_of, explain_answer, explain_nonsense
 from pusherable.encryption import seal, shared_secret
-from pusherable.events import MAX_BATCH, Event
+from pusherable.events import IDS_HEADER, MAX_BATCH, Event
 from pusherable.exceptions import DeliveryFailed, InvalidChannel
 from pusherable.signing import request_parameters
 from pusherable.transport import get_transport
@@ -64,9 +64,11 @@ def deliver(events: Sequence[Event]) -> None:
     from pusher.http import POST, Request
 
     sender = client._pusher_client
-    for path, body in requests:
+    for path, body, ids in requests:
+        request = Request(sender, POST, f"/apps/{sender.app_id}/{path}", body)
+        request.event_ids = ids
         try:
-            sender.http.send_request(Request(sender, POST, f"/apps/{sender.app_id}/{path}", body))
+            sender.http.send_request(request)
         except PusherError as error:
             raise explain_answer(error.answer, settings.service) from error
 
@@ -133,26 +135,26 @@ def _master_key(channel: str) -> bytes:
     return key
 
 
-def _compose_requests(events: Sequence[Event]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For each request the path below the app, and the body."""
+def _compose_requests(events: Sequence[Event]) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+    """For each request the path below the app, the body, and the ids of the events in it."""
     if len(events) == 1:
         yield from _compose_one(events[0])
         return
     batch = [_entry(event, channel) for event in events for channel in event.channels]
     if len(batch) > MAX_BATCH:
         raise ValueError(f"These events make a batch of {len(batch)}; {MAX_BATCH} is the limit.")
-    yield "batch_events", {"batch": batch}
+    yield "batch_events", {"batch": batch}, [event.id for event in events for _ in event.channels]
 
 
-def _compose_one(event: Event) -> Iterator[tuple[str, dict[str, Any]]]:
+def _compose_one(event: Event) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     encrypted = [channel for channel in event.channels if kind_of(channel).is_encrypted]
     readable = [channel for channel in event.channels if channel not in encrypted]
     if readable:
-        yield "events", {"name": event.name, "channels": readable, "data": event.data, **_exclusion(event)}
+        yield "events", {"name": event.name, "channels": readable, "data": event.data, **_exclusion(event)}, [event.id]
     # Each channel has a secret of its own, and so a text of its own.
     for start in range(0, len(encrypted), MAX_BATCH):
         entries = [_entry(event, channel) for channel in encrypted[start : start + MAX_BATCH]]
-        yield "batch_events", {"batch": entries}
+        yield "batch_events", {"batch": entries}, [event.id] * len(entries)
 
 
 def _entry(event: Event, channel: str) -> dict[str, str]:
@@ -259,8 +261,10 @@ class _Backend:
     def _exchange(self, request: "Request") -> Answer:
         is_misplaced = request.path.startswith("/users/")
         if request.method == "POST" and not is_misplaced:
+            ids = getattr(request, "event_ids", None)
+            headers = request.headers | ({IDS_HEADER: ",".join(ids)} if ids else {})
             return get_transport(self._service).exchange(
-                request.method, request.url, body=request.body, headers=request.headers
+                request.method, request.url, body=request.body, headers=headers
             )
         # Servers refuse a GET that vouches for a body, and a user without an app (protocol F.5, F.6).
         path = f"/apps/{self._service.app_id}{request.path}" if is_misplaced else request.path

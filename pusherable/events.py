@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -20,6 +21,9 @@ MAX_DATA_SIZE: Final = 10_240
 MAX_ENCRYPTED_SIZE: Final = 7_619
 #: Events that one batch may hold (protocol B.18).
 MAX_BATCH: Final = 10
+
+#: The header by which a publisher tells the ids of the events in a request, in their order, with commas between.
+IDS_HEADER: Final = "X-Pusherable-Event-Ids"
 
 RESERVED_PREFIXES: Final = ("pusher:", "pusher_internal:")
 
@@ -49,11 +53,13 @@ class Draft(Protocol):
 
 
 class _Drafted:
-    """What is not there yet is made of the draft when it is first read."""
+    """What is not there yet is made, of the draft if there is one, when it is first read."""
 
-    __slots__ = ("_draft",)
+    __slots__ = ("_draft", "id")
 
     _draft: Draft
+    #: By which a server knows the event when it comes again, since its answer was lost or was a refusal.
+    id: str
 
     def __getattr__(self, name: str) -> Any:
         # Python asks here only for what is missing.
@@ -61,6 +67,8 @@ class _Drafted:
             value: object = self._draft.write()
         elif name == "subject":
             value = self._draft.name_subject()
+        elif name == "id":
+            value = secrets.token_hex(8)
         else:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         object.__setattr__(self, name, value)
@@ -110,6 +118,11 @@ class Event(_Drafted):
     def payload(self) -> Any:
         """The data as Python values, as a page will see it."""
         return json.loads(self.data)
+
+    def known_as(self, id: str) -> "Event":
+        """This event, by an id that it had elsewhere."""
+        object.__setattr__(self, "id", id)
+        return self
 
     @classmethod
     def drafted(cls, channels: tuple[str, ...], name: str, draft: Draft, *, socket_id: str | None = None) -> "Event":

@@ -105,6 +105,16 @@ class TestDeliver:
             parameters["auth_signature"],
         )
 
+    def test_a_server_can_know_an_event_that_comes_again(self, service):
+        first, second = Event(("a",), "view", "{}"), Event(("a", "b"), "view", "{}")
+        for events in ([first], [first, second], [second]):
+            deliver(events)
+        assert [headers["X-Pusherable-Event-Ids"] for _, headers, _ in service.requests] == [
+            first.id,
+            f"{first.id},{second.id},{second.id}",
+            second.id,
+        ]
+
     def test_socket_id_is_left_out_of_the_event(self, service):
         deliver([Event(("a",), "view", "{}", socket_id="1.2")])
         assert json.loads(service.requests[0][2])["socket_id"] == "1.2"

@@ -207,3 +207,14 @@ class TestIsSocketId:
 
     def test_anything_else_is_none(self):
         assert [is_socket_id(value) for value in ("", "1", None, 1.2, "1.2 ")] == [False] * 5
+
+
+class TestId:
+    def test_is_its_own_and_stays(self):
+        first, second = Event(("a",), "view", "{}"), Event(("a",), "view", "{}")
+        assert first.id == first.id
+        assert first.id != second.id
+        assert first == second
+
+    def test_that_it_had_elsewhere_is_kept(self):
+        assert Event(("a",), "view", "{}").known_as("7").id == "7"

@@ -43,7 +43,7 @@ def deliver_events(context: Any, events: list[list[Any]], attempts: int = 0, sin
     """
     # With the queue and the worker that this one came by.
     task = context.task_result.task
-    composed = [Event(tuple(channels), name, data, socket_id) for channels, name, data, socket_id in events]
+    composed = [_read(*event) for event in events]
     try:
         deliver(composed)
     except DeliveryFailed as error:
@@ -121,7 +121,13 @@ class TasksBackend(BaseBackend):
 
 
 def _enqueue(task: Any, events: Sequence[Event]) -> None:
-    task.enqueue([[list(event.channels), event.name, event.data, event.socket_id] for event in events])
+    task.enqueue([[list(event.channels), event.name, event.data, event.socket_id, event.id] for event in events])
+
+
+def _read(channels: list[str], name: str, data: str, socket_id: str | None, id: str = "") -> Event:
+    """An event out of a task; one that waits since an earlier version has no id yet."""
+    event = Event(tuple(channels), name, data, socket_id)
+    return event.known_as(id) if id else event
 
 
 def _batches(events: Sequence[Event]) -> Iterator[list[Event]]:

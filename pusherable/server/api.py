@@ -13,15 +13,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pusherable.channels import kind_of
+from pusherable.events import IDS_HEADER
 from pusherable.server.config import App
 from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
 from pusherable.server.ledger import Outcome
 from pusherable.server.publications import Publication, check_channel, read_info, read_object, read_publication
 from pusherable.server.verification import SIGNED_BY, ApiError, Verifier
-
-#: By which a publisher that tries again tells which event is which; the ids have commas between them.
-IDS_HEADER: Final = "X-Pusherable-Event-Ids"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Made once: it is the answer to most requests.

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import django
@@ -24,7 +25,7 @@ __all__ = ["fresh_clients", "service"]
 
 PACKAGE = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
 EVENT = Event(("post_1",), "updated", '{"a":1}', "1.2")
-WRITTEN = [["post_1"], "updated", '{"a":1}', "1.2"]
+WRITTEN = [["post_1"], "updated", '{"a":1}', "1.2", "an-id"]
 
 
 class DatabaseBackend(tasks._tasks.task_backends.create_connection("default").__class__):
@@ -83,7 +84,7 @@ def failed():
 
 class TestTasksBackend:
     def test_event_becomes_a_task(self, queue):
-        TasksBackend().deliver(EVENT)
+        TasksBackend().deliver(replace(EVENT).known_as("an-id"))
         assert queued(queue) == [("deliver_events", [WRITTEN])]
 
     def test_events_of_a_transaction_travel_together_as_far_as_one_request_goes(self, queue):
@@ -185,13 +186,20 @@ class TestDeliverEvents:
             work([WRITTEN], attempts, since)
         assert (failed, queue.results) == ([(EVENT, reason)], [])
 
+    def test_service_knows_an_event_that_comes_again(self, service):
+        for _ in range(2):
+            work([WRITTEN])
+        assert [headers["X-Pusherable-Event-Ids"] for _, headers, _ in service.requests] == ["an-id", "an-id"]
+
+    def test_event_that_waits_since_an_earlier_version_is_delivered_too(self, service):
+        work([WRITTEN[:4]])
+        assert len(service.requests[0][1]["X-Pusherable-Event-Ids"]) == 16
+
     def test_event_that_spoils_a_batch_is_parted_from_the_others(self, service, queue, failed):
         service.answer = (400, b"bad")
-        work([WRITTEN, [["a"], "other", "{}", None]])
-        assert queued(queue) == [
-            ("deliver_events", [WRITTEN]),
-            ("deliver_events", [[["a"], "other", "{}", None]]),
-        ]
+        other = [["a"], "other", "{}", None, "another-id"]
+        work([WRITTEN, other])
+        assert queued(queue) == [("deliver_events", [WRITTEN]), ("deliver_events", [other])]
         with pytest.raises(DeliveryFailed):
             work([WRITTEN])
         assert failed == [(EVENT, "bad-request")]
