@@ -4,6 +4,7 @@ Sans I/O: entries of the log in, commands for the hub out. Whatever is concluded
 so that all processes conclude the same.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pusherable.server.commands import read_command, read_member, write_member
 from pusherable.server.connections import Presentation
 from pusherable.server.credentials import read_user
 from pusherable.server.ledger import Replica
+
+logger = logging.getLogger("pusherable.server")
 
 #: Milliseconds between two signs of life, and how much silence is the end of a process.
 BEAT: Final = 2_500
@@ -137,8 +140,12 @@ class Peers:
             peer.session, peer.number, peer.heard = entry.session, entry.number, self._clock
             for item in entry.items:
                 # A channel that is full is its own client's affair. The rest is from a version that knows more.
-                with suppress(PusherableError, ValueError, TypeError):
-                    self._take(entry.peer, peer, item)
+                try:
+                    with suppress(PusherableError, ValueError, TypeError):
+                        self._take(entry.peer, peer, item)
+                except Exception:
+                    # What follows in the log is to be done all the same.
+                    logger.exception("What another process did failed here. This is a fault of the server.")
         self._give_up_silent()
 
     def _take(self, name: str, peer: _Peer, item: Any) -> None:

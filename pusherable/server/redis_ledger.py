@@ -382,11 +382,20 @@ class RedisLedger:
         try:
             self._hub.apply(proposal.command)
         except Objection as objection:
+            _fail(outcome, objection)
+        except Exception as fault:
+            logger.exception("A command failed. This is a fault of the server.")
+            _fail(outcome, fault)
+        else:
             if not outcome.done():
-                outcome.set_exception(objection)
-            return
-        if not outcome.done():
-            outcome.set_result(reaches_all)
+                outcome.set_result(reaches_all)
+
+
+def _fail(outcome: asyncio.Future[bool], reason: Exception) -> None:
+    if not outcome.done():
+        outcome.set_exception(reason)
+        # Who does not wait for it need not know.
+        outcome.exception()
 
 
 def _events_of(entry: Entry) -> Iterator[tuple[str, str, str, str]]:
