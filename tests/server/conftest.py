@@ -16,9 +16,13 @@ from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message
 from pusherable.server.protocol import Refusal
-from tests.server.threads import threaded_server
+from tests.server.pairs import ServerPair
+from tests.server.threads import ThreadedServer
+from tests.twice import PROCESSES, TWO_PROCESSES
 
 APP = App(id="1", key="key", secret="the secret")
+# What is no field of a ServerConfig.
+SERVER_OPTIONS = {"traffic", "openings", "certificate", "on_stop", "on_departure"}
 
 
 class RecordingClient:
@@ -84,25 +88,25 @@ def client() -> RecordingClient:
     return RecordingClient()
 
 
-@pytest.fixture
-def serve():
-    """Start a server of its own kind for one test; it must have stopped without a fault."""
+@pytest.fixture(params=PROCESSES)
+def serve(request):
+    """Start a server of its own kind for one test, of one process and then of two; it must stop without a fault.
+
+    It takes a whole ``ServerConfig``, or fields of one, and what ``PushServer`` takes.
+    """
+    redis = request.getfixturevalue("redis") if request.param == TWO_PROCESSES else None
     running = []
 
-    def serve(*, traffic=None, openings=None, certificate=None, on_stop=lambda: None, **options):
-        manager = threaded_server(
-            ServerConfig(apps=(APP,), **options),
-            traffic=traffic,
-            openings=openings,
-            certificate=certificate,
-            on_stop=on_stop,
-        )
-        running.append(manager)
-        return manager.__enter__()
+    def serve(config=None, **options):
+        own = {name: options.pop(name) for name in SERVER_OPTIONS & options.keys()}
+        config = config or ServerConfig(apps=(APP,), **options)
+        server = ThreadedServer(config, **own) if redis is None else ServerPair(config, redis_url=redis.url, **own)
+        running.append(server)
+        return server
 
     yield serve
-    for manager in running:
-        manager.__exit__(None, None, None)
+    for server in running:
+        server.stop()
 
 
 class Answer:

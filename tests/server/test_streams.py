@@ -19,7 +19,7 @@ from pusherable.server.streams import RETRY, Streams
 from pusherable.signing import stream_parameters
 from tests.server.conftest import APP, RecordingClient, ask
 from tests.server.eventsource import EventSource, Received, read_stream
-from tests.server.threads import TIMEOUT, read_to_end, read_until, threaded_server
+from tests.server.threads import TIMEOUT, read_to_end, read_until
 
 NOW = 1_000_000
 MEMBER = json.dumps({"user_id": "7", "user_info": {"name": "Ann"}})
@@ -649,60 +649,57 @@ class TestAtTheRealServer:
     """uvicorn's connections, a real socket, no browser."""
 
     @pytest.fixture
-    def config(self):
-        return ServerConfig(apps=(APP,), limits=Limits(write_buffer_size=200_000))
+    def server(self, serve):
+        return serve(limits=Limits(write_buffer_size=200_000))
 
-    def test_a_stream_flows_and_ends_with_the_server(self, config):
-        with threaded_server(config) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?channel=a").encode())
-            head = read_until(client, b"\r\n\r\n", b"id: ")
-            server.wait_for(told.Subscribed)
-            server.publish("a", "hello")
-            head += read_until(client, b"event: hello")
-            server.stop()
-            rest = read_to_end(client)
-            client.close()
+    def test_a_stream_flows_and_ends_with_the_server(self, server):
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?channel=a").encode())
+        head = read_until(client, b"\r\n\r\n", b"id: ")
+        server.wait_for(told.Subscribed)
+        server.publish("a", "hello")
+        head += read_until(client, b"event: hello")
+        server.stop()
+        rest = read_to_end(client)
+        client.close()
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         # The end of a response in chunks: a browser that misses it takes it for a network error.
         assert rest.endswith(b"0\r\n\r\n")
 
-    def test_who_hangs_up_leaves(self, config):
-        with threaded_server(config) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?channel=a").encode())
-            server.wait_for(told.Subscribed)
-            client.close()
-            server.wait_for(told.Vacated)
+    def test_who_hangs_up_leaves(self, server):
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?channel=a").encode())
+        server.wait_for(told.Subscribed)
+        client.close()
+        server.wait_for(told.Vacated)
 
-    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, config):
-        with threaded_server(config) as server:
-            slow = socket.socket()
-            slow.settimeout(TIMEOUT)
-            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect((server.address.host, server.address.port))
-            slow.sendall(GET.format("/stream?channel=a").encode())
-            server.wait_for(told.Subscribed)
-            count = 0
-            while not any(isinstance(fact, told.Refused) for fact in server.facts):
-                server.publish("a", data='"' + "x" * 10_000 + '"')
-                count += 1
-                assert count < 2_000
-            refused = server.wait_for(told.Refused)
-            server.wait_for(told.Disconnected)
-            read_to_end(slow)
-            slow.close()
-            assert (refused.code, refused.reason) == (4100, "You read too slowly")
-            assert server.call(server.hub.connection_count, APP) == 0
+    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, server):
+        slow = socket.socket()
+        slow.settimeout(TIMEOUT)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect((server.address.host, server.address.port))
+        slow.sendall(GET.format("/stream?channel=a").encode())
+        server.wait_for(told.Subscribed)
+        count = 0
+        while not any(isinstance(fact, told.Refused) for fact in server.facts):
+            server.publish("a", data='"' + "x" * 10_000 + '"')
+            count += 1
+            assert count < 2_000
+        refused = server.wait_for(told.Refused)
+        server.wait_for(told.Disconnected)
+        read_to_end(slow)
+        slow.close()
+        assert (refused.code, refused.reason) == (4100, "You read too slowly")
+        assert server.call(server.hub.connection_count, APP) == 0
 
-    def test_every_app_has_its_own(self):
+    def test_every_app_has_its_own(self, serve):
         other = App(id="2", key="other", secret="another")
-        with threaded_server(ServerConfig(apps=(APP, other))) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?key=other&channel=a").encode())
-            server.wait_for(told.Subscribed)
-            server.publish("a", "not for you")
-            server.call(server.hub.publish, other, channels=["a"], name="for you", data="1")
-            received = read_until(client, b"event: for you")
-            client.close()
+        server = serve(ServerConfig(apps=(APP, other)))
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?key=other&channel=a").encode())
+        server.wait_for(told.Subscribed)
+        server.publish("a", "not for you")
+        server.call(server.hub.publish, other, channels=["a"], name="for you", data="1")
+        received = read_until(client, b"event: for you")
+        client.close()
         assert b"not for you" not in received

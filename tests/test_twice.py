@@ -1,0 +1,26 @@
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.twice import EXEMPT, TWO_PROCESSES
+
+TESTS = Path(__file__).parent
+
+
+def names_of_tests():
+    """Every test of a class, as ``Class::test``."""
+    for file in TESTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                yield from (f"{node.name}::{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))
+
+
+class TestExempt:
+    def test_all_that_is_exempt_is_there(self):
+        assert EXEMPT.keys() <= set(names_of_tests())
+
+    @pytest.mark.parametrize("name", EXEMPT)
+    def test_it_runs_once(self, request, name):
+        runs = [item.nodeid for item in request.session.items if f"::{name}[" in item.nodeid]
+        assert not [run for run in runs if TWO_PROCESSES in run]
