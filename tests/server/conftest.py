@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -12,13 +12,15 @@ from starlette.types import Receive
 
 from pusherable.server.asgi import Application
 from pusherable.server.config import App, ServerConfig
+from pusherable.server.credentials import User, read_user
 from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message
 from pusherable.server.protocol import Refusal
 from tests.server.pairs import ServerPair
 from tests.server.threads import ThreadedServer
-from tests.twice import PROCESSES, TWO_PROCESSES
+from tests.server.twins import Twins
+from tests.twice import ALONE, HUBS, PROCESSES, TWO_PROCESSES
 
 APP = App(id="1", key="key", secret="the secret")
 # What is no field of a ServerConfig.
@@ -42,6 +44,11 @@ class RecordingClient:
         """What has come since the last time."""
         received, self.received = self.received, []
         return received
+
+
+def make_user(id: str, *, watchlist: Iterable[str] = ()) -> User:
+    """A user as the app's server describes it."""
+    return read_user(json.dumps({"id": id, "watchlist": list(watchlist)}))
 
 
 @pytest.fixture
@@ -78,9 +85,25 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=HUBS)
+def make_hub(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Callable[..., Hub | Twins]]:
+    """A hub of its own kind for one test: one that is the whole server, then two that are, and agree at the end."""
+    twins = []
+
+    def make_hub(config: ServerConfig, **options: Any) -> Hub | Twins:
+        if request.param == ALONE:
+            return Hub(config, **{"clock": clock, **options})
+        twins.append(Twins(config, **{"clock": clock, **options}))
+        return twins[-1]
+
+    yield make_hub
+    for each in twins:
+        each.check()
+
+
 @pytest.fixture
-def hub(config: ServerConfig, facts: list[Fact], clock: Clock) -> Hub:
-    return Hub(config, observers=[facts.append], clock=clock)
+def hub(make_hub: Callable[..., Hub | Twins], config: ServerConfig, facts: list[Fact]) -> Hub | Twins:
+    return make_hub(config, observers=[facts.append])
 
 
 @pytest.fixture

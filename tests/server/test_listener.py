@@ -18,7 +18,7 @@ from websockets.frames import Close
 
 from pusherable.server.certificates import Certificate
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.credentials import Member, User
+from pusherable.server.credentials import Member
 from pusherable.server.facts import (
     Broadcast,
     Connected,
@@ -35,7 +35,7 @@ from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
 from pusherable.server.outbox import Outbox
 from pusherable.server.protocol import CloseCode, Refusal
-from tests.server.conftest import APP
+from tests.server.conftest import APP, make_user
 from tests.server.loops import FakeLoop
 from tests.server.threads import client_frame, read_to_end, read_until, upgrade_request
 
@@ -465,7 +465,7 @@ class TestTermination:
     def test_a_user_s_connections_are_told_why_and_closed(self, server, client):
         """A.53, A.4"""
         [connection] = server.call(server.hub.connections, APP)
-        server.call(server.hub.sign_in, connection, User("7", "{}"))
+        server.call(server.hub.sign_in, connection, make_user("7"))
         assert receive(client)["event"] == "pusher:signin_success"
         server.call(server.hub.terminate, APP, "7")
         message = "The user's connections were terminated"

@@ -236,9 +236,9 @@ class TestPresence:
         assert [message["event"] for message in client.received] == ["pusher_internal:member_added"]
         assert hub.members(APP, "presence-a") == {}
 
-    def test_a_full_channel_refuses_the_stream_as_a_whole(self, config, facts):
+    def test_a_full_channel_refuses_the_stream_as_a_whole(self, config, facts, make_hub):
         """A.36"""
-        hub = Hub(replace(config, limits=Limits(members_per_channel=1)), observers=[facts.append])
+        hub = make_hub(replace(config, limits=Limits(members_per_channel=1)), observers=[facts.append])
         _, api = make_app(hub)
         hub.subscribe(hub.connect(APP, RecordingClient()), "presence-a", Member("1"))
         facts.clear()
@@ -390,8 +390,8 @@ class TestComingBack:
 
         assert asyncio.run(run()) == [SUCCEEDED]
 
-    def test_a_gap_is_told(self, config, clock):
-        hub = Hub(replace(config, limits=Limits(history_length=1)), clock=clock)
+    def test_a_gap_is_told(self, config, make_hub):
+        hub = make_hub(replace(config, limits=Limits(history_length=1)))
         _, api = make_app(hub)
 
         async def run():
@@ -486,10 +486,10 @@ class TestFacts:
             told.Disconnected("1", socket_id),
         ]
 
-    def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config):
+    def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config, make_hub):
         openings, seen = Openings(), []
         note = lambda fact: seen.append((type(fact).__name__, dict(openings)))  # noqa: E731
-        hub = Hub(config, observers=[note, openings.observe])
+        hub = make_hub(config, observers=[note, openings.observe])
         _, api = make_app(hub, openings=openings)
 
         async def run():
@@ -609,8 +609,8 @@ class TestClose:
 
 
 class TestSlowReaders:
-    def test_one_that_takes_nothing_is_cut_off_and_counted(self, config, facts):
-        hub = Hub(replace(config, limits=Limits(write_buffer_size=2_000)), observers=[facts.append])
+    def test_one_that_takes_nothing_is_cut_off_and_counted(self, config, facts, make_hub):
+        hub = make_hub(replace(config, limits=Limits(write_buffer_size=2_000)), observers=[facts.append])
         _, api = make_app(hub)
 
         async def run():
@@ -628,8 +628,8 @@ class TestSlowReaders:
         assert refused == [told.Refused(4100, "You read too slowly", socket_id)]
         assert hub.connection_count(APP) == 0
 
-    def test_one_that_leaves_meanwhile_is_not_counted(self, config, facts):
-        hub = Hub(replace(config, limits=Limits(write_buffer_size=500)), observers=[facts.append])
+    def test_one_that_leaves_meanwhile_is_not_counted(self, config, facts, make_hub):
+        hub = make_hub(replace(config, limits=Limits(write_buffer_size=500)), observers=[facts.append])
         streams, api = make_app(hub)
 
         async def run():
