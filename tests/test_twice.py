@@ -9,11 +9,13 @@ TESTS = Path(__file__).parent
 
 
 def names_of_tests():
-    """Every test of a class, as ``Class::test``."""
+    """Every test of a class, as ``Class::test``, and without its class, for it may be inherited."""
     for file in TESTS.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
-                yield from (f"{node.name}::{each.name}" for each in node.body if isinstance(each, ast.FunctionDef))
+                names = [each.name for each in node.body if isinstance(each, ast.FunctionDef)]
+                yield from names
+                yield from (f"{node.name}::{name}" for name in names)
 
 
 class TestExempt:

@@ -30,6 +30,8 @@ EXEMPT = {
     "TestEvents::test_a_stream_is_told_what_happens_on_its_channels": (
         "It counts the events of channels that have streams; several processes count all."
     ),
+    "test_a_server_that_starts_anew": "It is about the one process that starts anew.",
+    "TestPysher::test_comes_back_to_a_server_that_starts_anew": "The same.",
 }
 
 

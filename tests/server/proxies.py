@@ -34,6 +34,10 @@ class RoundRobinProxy:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    @property
+    def port(self) -> int:
+        return self.address.port
+
     def name_of(self, client: tuple[str, int]) -> tuple[str, int]:
         """From where a backend sees a client that has this address."""
         return self._names[client]
