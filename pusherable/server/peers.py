@@ -63,6 +63,8 @@ class Peers:
         self.name = name
         self.since = since
         self._peers: dict[str, _Peer] = {}
+        # Who has said goodbye, and for a moment may publish still.
+        self._departed: dict[str, _Peer] = {}
         self._heard = 0
         self._clock = 0
         self._latest: int | None = None
@@ -112,9 +114,9 @@ class Peers:
 
     def expect(self, entries: Iterable[Entry], *, since: int) -> None:
         """Wait for the state of those who were there after ``since``, by the log that came before us."""
-        for entry in entries:
-            is_here = entry.time >= since and ["bye"] not in entry.items and entry.peer != self.name
-            (self._expected.add if is_here else self._expected.discard)(entry.peer)
+        entries = tuple(entries)
+        gone = {self.name, *(entry.peer for entry in entries if ["bye"] in entry.items)}
+        self._expected = {entry.peer for entry in entries if entry.time >= since} - gone
 
     def begin(self) -> None:
         """Be new to the others; they are silent from now on only."""
@@ -132,7 +134,7 @@ class Peers:
     def read(self, entry: Entry) -> None:
         """Do what an entry of another process says; one that came before, or belongs to the past, is passed over."""
         self._pass_time(entry.time)
-        peer = self._peers.get(entry.peer)
+        peer = self._peers.get(entry.peer) or self._departed.get(entry.peer)
         is_over = peer is not None and (entry.session, entry.number) <= (peer.session, peer.number)
         if not is_over:
             if peer is None:
@@ -150,6 +152,8 @@ class Peers:
 
     def _take(self, name: str, peer: _Peer, item: Any) -> None:
         match item:
+            case ["hello" | "beat" | "state" | "state ends" | "bye", *_] if name in self._departed:
+                return
             case ["hello", int(since), bool(wants_state), lost]:
                 peer.since = since
                 peer.state.clear()
@@ -164,6 +168,7 @@ class Peers:
                 self._hub.reconcile(name, state, terminated)
                 self._expected.discard(name)
             case ["bye"]:
+                self._departed[name] = peer
                 self._give_up(name)
             case [*values]:
                 self._hub.apply(read_command(values), peer=name)

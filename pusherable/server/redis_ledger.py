@@ -325,8 +325,8 @@ class RedisLedger:
         self._peers.note(entry)
 
     async def _beat(self) -> None:
-        """Show that we are there."""
-        while True:
+        """Show that we are there, until we have said that we go."""
+        while not self._is_departing:
             self._put(self._peers.beat())
             await asyncio.sleep(BEAT / 1_000)
             if self._peers.is_oldest:

@@ -7,7 +7,9 @@ import threading
 import pytest
 
 from pusherable.server.config import ServerConfig
-from pusherable.server.facts import Broadcast, Subscribed
+from pusherable.server.facts import Broadcast, Disconnected, Occupied, Subscribed, Unsubscribed, Vacated
+from pusherable.server.hub import Hub
+from pusherable.server.peers import Entry, Peers
 from tests.server.conftest import APP
 from tests.server.pairs import ServerPair
 
@@ -46,3 +48,60 @@ class TestFaults:
         assert heard[2:] == ["1", "2", "3"]
         [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
         assert record.message == "What another process did failed here. This is a fault of the server."
+
+
+class TestDeparture:
+    """Of the other process, by what the log says of it."""
+
+    @pytest.fixture
+    def told(self):
+        return []
+
+    @pytest.fixture
+    def peers(self, told):
+        return Peers(Hub(ServerConfig(apps=(APP,)), witnesses=[told.append]), name="here", since=2)
+
+    def entries(self, *items):
+        """One for each item, a second apart."""
+        return [
+            Entry(peer="there", session=1, number=number, items=[item], time=1_000 * number, place=number)
+            for number, item in enumerate(items, start=1)
+        ]
+
+    def test_who_has_said_goodbye_may_publish_and_does_not_come_back(self, peers, told):
+        state = [["1", "1.1", None, [["a"]]]]
+        publication = ["publish", "1", ["a"], "e", "{}", None]
+        entries = self.entries(
+            ["hello", 1, False, []],
+            ["state", state],
+            ["state ends", []],
+            ["bye"],
+            publication,
+            ["beat", 1],
+            ["hello", 1, False, []],
+            ["state", state],
+            ["state ends", []],
+            ["bye"],
+        )
+        for entry in [*entries, *entries]:
+            peers.read(entry)
+        assert told == [
+            Occupied("1", "a"),
+            Subscribed("1", "1.1", "a"),
+            Unsubscribed("1", "1.1", "a"),
+            Vacated("1", "a"),
+            Disconnected("1", "1.1"),
+            Broadcast("1", "a", "e", "{}", 0, is_ours=False),
+        ]
+        assert (peers.names, peers.is_oldest) == (frozenset(), True)
+
+    def test_nobody_waits_for_who_has_said_goodbye(self, peers):
+        peers.expect(self.entries(["bye"], ["publish", "1", ["a"], "e", "{}", None]), since=0)
+        assert peers.are_known
+
+    def test_who_is_there_is_waited_for(self, peers):
+        hello, ending = self.entries(["hello", 1, False, []], ["state ends", []])
+        peers.expect([hello], since=0)
+        assert not peers.are_known
+        peers.read(ending)
+        assert peers.are_known
