@@ -3,6 +3,9 @@
 import json
 import logging
 import threading
+import time
+from contextlib import ExitStack, closing
+from urllib.parse import urlencode
 
 import pytest
 
@@ -10,12 +13,16 @@ from pusherable.server.config import ServerConfig
 from pusherable.server.facts import Broadcast, Disconnected, Occupied, Subscribed, Unsubscribed, Vacated
 from pusherable.server.hub import Hub
 from pusherable.server.peers import Entry, Peers
+from pusherable.signing import request_parameters
 from tests.server.conftest import APP
+from tests.server.eventsource import EventSource
 from tests.server.pairs import ServerPair
+from tests.server.threads import read_to_end
 
 pytestmark = [pytest.mark.redis, pytest.mark.two_processes]
 
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}'
+SUCCEEDED = "pusher_internal:subscription_succeeded"
 
 
 @pytest.fixture
@@ -23,6 +30,80 @@ def pair(redis):
     pair = ServerPair(ServerConfig(apps=(APP,)), redis_url=redis.url)
     yield pair
     pair.stop()
+
+
+def request(method, path, body=b"", **query):
+    """A signed request of the app's own server, which closes."""
+    parameters = request_parameters(
+        method, path, key=APP.key, secret=APP.secret, timestamp=int(time.time()), body=body, query=query
+    )
+    head = f"{method} {path}?{urlencode(parameters)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class TestTurns:
+    """What one process has answered, the next one knows."""
+
+    @pytest.fixture
+    def ask(self, pair):
+        """Send a request to whichever it is the turn of."""
+
+        def ask(method, path, content=None, **query):
+            body = b"" if content is None else json.dumps(content).encode()
+            with closing(pair.connect_raw()) as client:
+                client.sendall(request(method, path, body, **query))
+                head, _, answer = read_to_end(client).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            return json.loads(answer)
+
+        return ask
+
+    def test_who_is_subscribed_is_counted_everywhere(self, pair, ask):
+        with ExitStack() as clients:
+            for count in range(1, 20):
+                client = clients.enter_context(pair.connect())
+                client.send(SUBSCRIBE)
+                assert [json.loads(client.recv(timeout=20))["event"] for _ in range(2)][1] == SUCCEEDED
+                for _ in range(2):
+                    answer = ask("GET", "/apps/1/channels/a", info="subscription_count")
+                    assert answer == {"occupied": True, "subscription_count": count}
+
+    def test_what_was_published_is_remembered_everywhere(self, ask):
+        for number in range(20):
+            data = str(number)
+            assert ask("POST", "/apps/1/events", {"name": "e", "channel": "cache-a", "data": data}) == {}
+            assert ask("GET", "/apps/1/channels/cache-a", info="cache")["cache"]["data"] == data
+
+
+class TestStreams:
+    def open_stream(self, pair, *, last_event_id=""):
+        client = pair.connect_raw()
+        head = f"GET /stream?channel=a HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {last_event_id}\r\n\r\n"
+        client.sendall(head.encode())
+        return client
+
+    def read(self, client, name):
+        """What has come, once the event ``name`` is among it."""
+        source = EventSource()
+        while name not in [event.name for event in source.events]:
+            # What it comes in are chunks, each of whole events; the lines with their sizes are no fields.
+            source.feed(client.recv(65_536).replace(b"\r\n", b"\n"))
+        return source
+
+    def test_a_stream_goes_on_at_another_process(self, pair):
+        with closing(self.open_stream(pair)) as client:
+            pair.wait_for(Subscribed)
+            pair.publish("a", "first")
+            source = self.read(client, "first")
+        for name in ("second", "third"):
+            pair.publish("a", name)
+        last = source.last_event_id
+        with closing(self.open_stream(pair, last_event_id=last)) as client:
+            pair.wait_for(Subscribed, count=2)
+            pair.publish("a", "fourth")
+            source = self.read(client, "fourth")
+        names = [event.name for event in source.events]
+        assert names[2:] == ["second", "third", "fourth"]
 
 
 class TestFaults:
