@@ -45,7 +45,8 @@ class Metrics:
     def observe(self, fact: Fact) -> None:
         match fact:
             case Broadcast():
-                self._broadcasts += 1
+                # So that the sum of all processes is what was published.
+                self._broadcasts += fact.is_ours
                 self._delivered += fact.receivers
             case ClientEvent():
                 self._client_events += 1
