@@ -14,8 +14,11 @@ from pusherable.channels import kind_of
 from pusherable.exceptions import PusherableError
 from pusherable.server.commands import (
     Command,
+    Depart,
+    Join,
+    Leave,
     Publish,
-    Terminate,
+    SignIn,
     Whisper,
     encode_values,
     read_command,
@@ -117,7 +120,7 @@ class RedisLedger:
 
     def enter(self, command: Command) -> Outcome:
         # Whoever stops tells the others that it has no clients any more, once for all of them.
-        if self._is_departing and not isinstance(command, Publish | Whisper | Terminate):
+        if self._is_departing and isinstance(command, Join | Leave | Depart | SignIn):
             self._hub.apply(command)
             return None
         proposal = _Proposal(command, asyncio.get_running_loop().create_future())

@@ -1,7 +1,9 @@
 """What only several processes can get wrong."""
 
+import asyncio
 import json
 import logging
+import secrets
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -9,10 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from pusherable.server.commands import Tell
 from pusherable.server.config import ServerConfig
-from pusherable.server.facts import Broadcast, Disconnected, Occupied, Subscribed, Unsubscribed, Vacated
+from pusherable.server.facts import Broadcast, Disconnected, Occupied, Subscribed, Unsubscribed, Vacated, WebhooksTold
 from pusherable.server.hub import Hub
 from pusherable.server.peers import Entry, Peers
+from pusherable.server.redis_ledger import RedisLedger
 from pusherable.signing import request_parameters
 from tests.server.conftest import APP
 from tests.server.eventsource import EventSource
@@ -175,6 +179,22 @@ class TestDeparture:
             Broadcast("1", "a", "e", "{}", 0, is_ours=False),
         ]
         assert (peers.names, peers.is_oldest) == (frozenset(), True)
+
+    def test_what_was_told_at_the_last_moment_is_not_told_again(self, redis):
+        async def run():
+            prefix, told = secrets.token_hex(8), []
+            here, elsewhere = (RedisLedger(redis.url, prefix=prefix) for _ in range(2))
+            for ledger, witnesses in ((here, []), (elsewhere, [told.append])):
+                Hub(ServerConfig(apps=(APP,)), witnesses=witnesses, ledger=ledger)
+                await ledger.start()
+            here.depart()
+            here.enter(Tell("1", ((5, 0),)))
+            await here.stop()
+            await elsewhere.catch_up()
+            await elsewhere.stop()
+            return told
+
+        assert asyncio.run(run()) == [WebhooksTold("1", ((5, 0),))]
 
     def test_nobody_waits_for_who_has_said_goodbye(self, peers):
         peers.expect(self.entries(["bye"], ["publish", "1", ["a"], "e", "{}", None]), since=0)
