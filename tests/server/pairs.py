@@ -2,6 +2,7 @@
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -10,7 +11,8 @@ from pusherable.server.commands import Tell
 from pusherable.server.config import ServerConfig
 from pusherable.server.redis_ledger import RedisLedger
 from tests.server.proxies import RoundRobinProxy
-from tests.server.threads import RunningServer, ThreadedServer
+from tests.server.threads import TIMEOUT, RunningServer, ThreadedServer
+from tests.server.twins import knowledge_of
 
 
 class ServerPair(RunningServer):
@@ -40,6 +42,9 @@ class ServerPair(RunningServer):
         return self._proxy.name_of(client)
 
     def stop(self) -> None:
+        """Stop both, which have to know the same by then."""
+        if all(thread.is_alive() for thread in self.threads):
+            self._compare()
         for server in self._servers:
             server.request_stop()
         for server in self._servers:
@@ -52,6 +57,16 @@ class ServerPair(RunningServer):
 
     def publish(self, channel: str, name: str = "e", data: str = "{}") -> None:
         next(self._turns).publish(channel, name, data)
+
+    def _compare(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            self._settle()
+            first, second = (server.call(knowledge_of, server.hub) for server in self._servers)
+            if first == second:
+                return
+            # Clients may be about to leave.
+            assert time.monotonic() < deadline, (first, second)
 
     def _settle(self) -> None:
         """Wait until what was asked of either is done by both: nothing overtakes anything in the log."""

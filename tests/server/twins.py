@@ -248,7 +248,7 @@ def told_anywhere(fact: Fact) -> Fact:
 
 
 def knowledge_of(hub: Hub) -> dict[str, Any]:
-    """All that a hub knows of what is common to the processes of a server."""
+    """All that a hub knows of what is common to the processes of a server, but for what it was at what time."""
     apps = {
         app.id: {
             "channels": list(hub.channels(app).items()),
@@ -258,7 +258,7 @@ def knowledge_of(hub: Hub) -> dict[str, Any]:
                 for connection in hub.connections(app)
                 if connection.is_shared or connection.peer is not None
             },
-            "cached": {name: hub.cached(app, name) for name in hub._tenants[app.id].cache._events},
+            "cached": {name: (event.name, event.data) for name, event in hub._tenants[app.id].cache._events.items()},
             "users": {
                 user_id: [connection.socket_id for connection in connections]
                 for user_id, connections in hub._tenants[app.id].users._connections.items()
@@ -266,4 +266,13 @@ def knowledge_of(hub: Hub) -> dict[str, Any]:
         }
         for app in hub.config.apps
     }
-    return {**apps, "histories": hub.histories.dump(), "terminated": hub.terminated()}
+    histories = {
+        key: [(sequence, hub.histories._kept[sequence].block) for sequence in history.sequences]
+        for key, history in hub.histories._histories.items()
+    }
+    return {
+        **apps,
+        "epoch": hub.histories.now.epoch,
+        "histories": histories,
+        "terminated": [(app_id, user_id) for app_id, user_id, _ in hub.terminated()],
+    }
