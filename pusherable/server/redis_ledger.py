@@ -322,9 +322,14 @@ class RedisLedger:
 
     def _take_own(self, entry: Entry) -> None:
         """Do what we have asked for; what we have done alone meanwhile, or twice there, is not done again."""
-        if self._sent and (entry.session, entry.number) == (self._sent[0].session, self._sent[0].number):
-            for proposal in self._sent.popleft().proposals:
-                self._carry_out(proposal, reaches_all=True)
+        if self._sent:
+            came, expected = (entry.session, entry.number), (self._sent[0].session, self._sent[0].number)
+            if came > expected:
+                # Where memory is short Redis may drop whatever it holds.
+                self._log.fail("it has lost what was written")
+            if came == expected:
+                for proposal in self._sent.popleft().proposals:
+                    self._carry_out(proposal, reaches_all=True)
         self._peers.note(entry)
 
     async def _beat(self) -> None:

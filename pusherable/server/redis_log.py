@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
@@ -102,12 +102,31 @@ class RedisLog:
         return max(floor, place_of(start)), entries
 
     async def read(self, *, wait: int | None) -> list[Entry]:
-        """The next entries, for which it waits so many milliseconds at most. What cannot be read is left out."""
+        """The next entries, for which it waits so many milliseconds at most. What cannot be read is left out.
+
+        Raises where entries were given up before they were read.
+        """
+        before = self._last
         found = await self._redis.xread({self._key: self._last or _START}, count=_READ_LENGTH, block=wait)
         entries = found[0][1] if found else []
         if entries:
             self._last = entries[-1][0]
+        # Only who is behind has missed anything.
+        if len(entries) == _READ_LENGTH and await self._is_cut_after(before):
+            self.fail("this process has read too slowly, and missed something")
         return [entry for id, fields in entries if (entry := _read(id, fields)) is not None]
+
+    def fail(self, reason: str) -> NoReturn:
+        """Raise, since something was lost; from now on the log does not go on where it was left."""
+        self._last = None
+        raise RedisError(reason)
+
+    async def _is_cut_after(self, last: bytes | None) -> bool:
+        """Whether the log may have lost what followed the entry ``last``."""
+        oldest = await self._redis.xrange(self._key, count=1)
+        if last is None or last == _START:
+            return False
+        return not oldest or _order_of(oldest[0][0]) > _order_of(last)
 
     async def append(
         self, peer: str, session: int, number: int, content: bytes, *, cached: Iterable[Cached] = (), now: float = 0.0
@@ -165,6 +184,11 @@ def describe_url(url: str) -> str:
         return f"{parts.scheme}://{parts.path}"
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+
+
+def _order_of(id: bytes) -> tuple[int, int]:
+    time, _, count = id.partition(b"-")
+    return int(time), int(count)
 
 
 def _time_of(id: bytes) -> int:

@@ -17,6 +17,7 @@ from pusherable.server.facts import Broadcast, Disconnected, Occupied, Subscribe
 from pusherable.server.hub import Hub
 from pusherable.server.peers import Entry, Peers
 from pusherable.server.redis_ledger import RedisLedger
+from pusherable.server.redis_log import AWAY, RedisLog
 from pusherable.signing import request_parameters
 from tests.server.conftest import APP
 from tests.server.eventsource import EventSource
@@ -206,3 +207,61 @@ class TestDeparture:
         assert not peers.are_known
         peers.read(ending)
         assert peers.are_known
+
+
+class ForgetfulLog(RedisLog):
+    """Loses the first entry with an event."""
+
+    def __init__(self, url, *, prefix):
+        super().__init__(url, prefix=prefix)
+        self.has_lost = asyncio.Event()
+
+    async def append(self, peer, session, number, content, **options):
+        if b"publish" in content and not self.has_lost.is_set():
+            self.has_lost.set()
+        else:
+            await super().append(peer, session, number, content, **options)
+
+
+class TestLoss:
+    def test_what_redis_has_lost_holds_nothing_up(self, redis):
+        async def run():
+            prefix = secrets.token_hex(8)
+            ledger = RedisLedger(redis.url, prefix=prefix)
+            ledger._log = ForgetfulLog(redis.url, prefix=prefix)
+            hub = Hub(ServerConfig(apps=(APP,)), ledger=ledger)
+            await ledger.start()
+            lost = hub.publish(APP, channels=["a"], name="e", data="{}")
+            await ledger._log.has_lost.wait()
+            reached = [await hub.publish(APP, channels=["a"], name="e", data="{}"), await lost]
+            while True not in reached:
+                reached.append(await hub.publish(APP, channels=["a"], name="e", data="{}"))
+                await asyncio.sleep(0)
+            await ledger.stop()
+            return reached[:2]
+
+        assert asyncio.run(run()) == [False, False]
+
+
+class TestSlowReaders:
+    def test_who_has_missed_something_knows(self, redis):
+        """The log is cut at its length, whoever has read it."""
+
+        async def run(*, length):
+            log = RedisLog(redis.url, prefix=secrets.token_hex(8))
+            assert not await log.find()
+            for number in range(1_001):
+                await log.append("there", 1, number, b'["beat",1]')
+                if not number:
+                    assert len(await log.read(wait=None)) == 1
+            await log._redis.xtrim(log._key, maxlen=length, approximate=False)
+            try:
+                read = [len(await log.read(wait=None)) for _ in range(3)]
+                return read, await log.find()
+            except AWAY as problem:
+                return str(problem), await log.find()
+            finally:
+                await log.close()
+
+        assert asyncio.run(run(length=1_001)) == ([500, 500, 0], True)
+        assert asyncio.run(run(length=800)) == ("this process has read too slowly, and missed something", False)
