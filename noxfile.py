@@ -1,7 +1,7 @@
 """The tests on each supported pair of Python and Django: ``nox``, or ``nox --python 3.12`` for one.
 
-Neither the browser, nor PostgreSQL, nor the builds, nor services in trouble: those do not differ from pair to pair,
-and ``runtests.py`` covers them.
+Neither the browser, nor PostgreSQL, nor the builds, nor services in trouble, nor what runs a second time against two
+processes: those do not differ from pair to pair, and ``runtests.py`` covers them.
 """
 
 import re
@@ -27,4 +27,5 @@ def tests(session: nox.Session, django: str) -> None:
     session.install("-e", ".[server,redis,metrics]", f"django~={django}.0", *read_requirements())
     session.run("python", "-m", "django", "--version")
     without_browser = ("--ignore=tests/browser", "--ignore=tests/clients/test_chromium.py")
-    session.run("pytest", *without_browser, "-m", "not packaging and not chaos and not postgresql", *session.posargs)
+    marked = "not packaging and not chaos and not postgresql and not two_processes"
+    session.run("pytest", *without_browser, "-m", marked, *session.posargs)

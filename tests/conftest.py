@@ -1,14 +1,22 @@
 """Fixtures and rules for every test; those of one room live in that room's own ``conftest.py``."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
+from tests import twice
 from tests.certificates import Certificate, make_certificate
+from tests.redis_servers import RedisServer, running_redis
 from tests.skipping import pytest_collection_modifyitems, pytest_report_header, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_report_header", "pytest_terminal_summary"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(twice)
+
 
 # On a machine that is busy, a property that holds would fail for being slow.
 settings.register_profile("untimed", deadline=None)
@@ -31,3 +39,10 @@ def loud_failures() -> None:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A self-signed certificate for this machine."""
     return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis for tests that leave it alone; each has a prefix of its own."""
+    with running_redis() as server:
+        yield server

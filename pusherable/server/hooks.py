@@ -54,6 +54,9 @@ _WATCH: Final = 1.0
 # Of an answer, only its status matters.
 _MAX_ANSWER: Final = 65_536
 
+# Facts that all processes tell of, in the same order. Counts each of them makes by itself.
+_COMMON: Final = (Vacated, MemberRemoved, Occupied, MemberAdded, ClientEvent, CacheMissed)
+
 #: Makes one POST and returns the status; raises ``NotSent`` where no answer came.
 Sender = Callable[[bytes, dict[str, str]], int]
 
@@ -89,6 +92,7 @@ class HookQueue:
         self._delayed: dict[tuple[str, ...], tuple[float, HookEvent]] = {}
         self._missed: dict[str, float] = {}
         self._mark: Mark | None = None
+        self._last_mark: Mark = (0, 0)
         self._now = 0.0
 
     def __len__(self) -> int:
@@ -96,7 +100,7 @@ class HookQueue:
 
     def take_in(self, fact: Fact, now: float, *, place: int | None = None) -> None:
         """Note what has happened, as far as it is to be told; ``place`` is that in a log of several processes."""
-        self._mark, self._now = self._next_mark(place), now
+        self._mark, self._now = self._next_mark(fact, place), now
         match fact:
             case Unsubscribed(_, socket_id, _):
                 self._note_leaver(socket_id, now)
@@ -157,10 +161,13 @@ class HookQueue:
     def _make(self, name: str, **content: object) -> HookEvent:
         return HookEvent({"name": name, **content}, time=self._now, mark=self._mark)
 
-    def _next_mark(self, place: int | None) -> Mark | None:
-        if place is None:
+    def _next_mark(self, fact: Fact, place: int | None) -> Mark | None:
+        """By what all processes know the event; nothing, and no number used up, for what others are not told."""
+        if place is None or not isinstance(fact, _COMMON):
             return None
-        return (place, self._mark[1] + 1 if self._mark is not None and self._mark[0] == place else 0)
+        last, count = self._last_mark
+        self._last_mark = (place, count + 1 if last == place else 0)
+        return self._last_mark
 
     def _add(self, event: HookEvent, now: float) -> None:
         if len(self._ready) >= QUEUE_SIZE:

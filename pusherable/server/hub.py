@@ -42,6 +42,8 @@ class _Tenant:
     here: int = 0
     channels: dict[str, OccupiedChannel] = field(default_factory=dict)
     repeats: Repeats = field(default_factory=Repeats)
+    #: The last wish of a connection to be in a presence channel, until it is fulfilled or not.
+    wishes: dict[tuple[str, str], Join] = field(default_factory=dict)
     #: Who has to show a signature still, and by when, the first one first (protocol A.52).
     strangers: dict[Connection, float] = field(default_factory=dict)
 
@@ -130,11 +132,14 @@ class Hub:
         if channel in connection.channels:
             raise Objection(f"Existing subscription to channel {quote(channel)}")
         self._check_subscriptions(connection, channel)
-        strangers = self._tenants[connection.app.id].strangers
-        if strangers and kind_of(channel).needs_authorization:
-            strangers.pop(connection, None)
+        tenant = self._tenants[connection.app.id]
+        if tenant.strangers and kind_of(channel).needs_authorization:
+            tenant.strangers.pop(connection, None)
         connection.channels.add(channel)
-        return self._enter(connection, Join(connection.app.id, connection.socket_id, channel, member))
+        join = Join(connection.app.id, connection.socket_id, channel, member)
+        if member is not None:
+            tenant.wishes[connection.socket_id, channel] = join
+        return self._enter(connection, join)
 
     def unsubscribe(self, connection: Connection, channel: str) -> None:
         """Unsubscribe without an answer; raises ``Objection`` if it is not subscribed (protocol A.21)."""
@@ -366,12 +371,11 @@ class Hub:
             reason = f"This connection has {limit} subscriptions, which is the limit"
             raise refuse_subscription(channel, reason, type="LimitReached", status=403, config=self.config)
 
-    def _check_room(self, channel: OccupiedChannel, connection: Connection, member: Member | None) -> None:
+    def _check_room(self, channel: OccupiedChannel, member: Member | None) -> None:
         """Raise where a presence channel has no room for one more user (protocol A.36)."""
         limit, presence = self.config.limits.members_per_channel, channel.presence
         if member is None or presence is None or member.user_id in presence or len(presence) < limit:
             return
-        connection.channels.discard(channel.name)
         reason = f"Channel {channel.name} has {limit} members, which is the limit"
         raise refuse_subscription(channel.name, reason, type="LimitReached", status=403, config=self.config)
 
@@ -418,6 +422,10 @@ class Hub:
         self._note(facts.ClientEvent(event.app_id, event.channel, event.event, event.data, event.socket_id, user_id))
 
     def _join(self, tenant: _Tenant, command: Join) -> None:
+        key = command.socket_id, command.channel
+        is_last_wish = tenant.wishes.get(key) is command
+        if is_last_wish:
+            del tenant.wishes[key]
         connection = self._find(tenant, command.socket_id)
         if connection is None:
             return
@@ -428,7 +436,13 @@ class Hub:
             occupied = OccupiedChannel(channel, Presence() if member else None)
         if connection in occupied:
             return
-        self._check_room(occupied, connection, member)
+        try:
+            self._check_room(occupied, member)
+        except Objection:
+            # It may have left meanwhile and be about to come again, when there is room.
+            if is_last_wish:
+                connection.channels.discard(channel)
+            raise
         tenant.channels[channel] = occupied
         if connection.peer is not None:
             connection.channels.add(channel)

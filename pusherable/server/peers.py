@@ -4,6 +4,7 @@ Sans I/O: entries of the log in, commands for the hub out. Whatever is concluded
 so that all processes conclude the same.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pusherable.server.commands import read_command, read_member, write_member
 from pusherable.server.connections import Presentation
 from pusherable.server.credentials import read_user
 from pusherable.server.ledger import Replica
+
+logger = logging.getLogger("pusherable.server")
 
 #: Milliseconds between two signs of life, and how much silence is the end of a process.
 BEAT: Final = 2_500
@@ -62,6 +65,8 @@ class Peers:
         self.name = name
         self.since = since
         self._peers: dict[str, _Peer] = {}
+        # Who has said goodbye, and for a moment may publish still.
+        self._departed: dict[str, _Peer] = {}
         self._heard = 0
         self._clock = 0
         self._latest: int | None = None
@@ -115,9 +120,9 @@ class Peers:
         """Go on behind ``entries``; wait for the state of those who were there after ``since``."""
         for peer in self._peers.values():
             peer.is_whole = False
-        for entry in entries:
-            is_here = entry.time >= since and ["bye"] not in entry.items and entry.peer != self.name
-            (self._expected.add if is_here else self._expected.discard)(entry.peer)
+        entries = tuple(entries)
+        gone = {self.name, *(entry.peer for entry in entries if ["bye"] in entry.items)}
+        self._expected = {entry.peer for entry in entries if entry.time >= since} - gone
 
     def begin(self) -> None:
         """Be new to the others; they are silent from now on only."""
@@ -135,7 +140,7 @@ class Peers:
     def read(self, entry: Entry) -> None:
         """Do what an entry of another process says; one that came before, or belongs to the past, is passed over."""
         self._pass_time(entry.time)
-        peer = self._peers.get(entry.peer)
+        peer = self._peers.get(entry.peer) or self._departed.get(entry.peer)
         is_over = peer is not None and (entry.session, entry.number) <= (peer.session, peer.number)
         if not is_over:
             if peer is None:
@@ -146,12 +151,18 @@ class Peers:
             peer.session, peer.number, peer.heard = entry.session, entry.number, self._clock
             for item in entry.items:
                 # A channel that is full is its own client's affair. The rest is from a version that knows more.
-                with suppress(PusherableError, ValueError, TypeError):
-                    self._take(entry.peer, peer, item)
+                try:
+                    with suppress(PusherableError, ValueError, TypeError):
+                        self._take(entry.peer, peer, item)
+                except Exception:
+                    # What follows in the log is to be done all the same.
+                    logger.exception("What another process did failed here. This is a fault of the server.")
         self._give_up_silent()
 
     def _take(self, name: str, peer: _Peer, item: Any) -> None:
         match item:
+            case ["hello" | "beat" | "state" | "state ends" | "bye", *_] if name in self._departed:
+                return
             case ["hello", int(since), bool(wants_state), lost]:
                 peer.since = since
                 peer.state.clear()
@@ -166,6 +177,7 @@ class Peers:
                 self._hub.reconcile(name, state, terminated)
                 self._expected.discard(name)
             case ["bye"]:
+                self._departed[name] = peer
                 self._give_up(name)
             case [*values]:
                 self._hub.apply(read_command(values), peer=name)

@@ -15,8 +15,11 @@ from pusherable.exceptions import PusherableError
 from pusherable.server.addresses import redact
 from pusherable.server.commands import (
     Command,
+    Depart,
+    Join,
+    Leave,
     Publish,
-    Terminate,
+    SignIn,
     Whisper,
     encode_values,
     read_command,
@@ -89,7 +92,6 @@ class RedisLedger:
         self._is_new = True
         self._is_alone = False
         self._is_departing = False
-        self._has_gap = False
         # What only our own clients have received while we were alone.
         self._lost: dict[tuple[str, str], None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
@@ -117,7 +119,7 @@ class RedisLedger:
 
     def enter(self, command: Command) -> Outcome:
         # Whoever stops tells the others that it has no clients any more, once for all of them.
-        if self._is_departing and not isinstance(command, Publish | Whisper | Terminate):
+        if self._is_departing and isinstance(command, Join | Leave | Depart | SignIn):
             self._hub.apply(command)
             return None
         proposal = _Proposal(command, asyncio.get_running_loop().create_future())
@@ -292,10 +294,9 @@ class RedisLedger:
     async def _read(self) -> None:
         while True:
             await self._take_news(wait=WAIT)
-            if self._has_gap or self._peers.has_gap:
-                self._has_gap = self._peers.has_gap = False
-                self._log.lose()
-                raise ConnectionError("its log was cut before it was read")
+            if self._peers.has_gap:
+                self._peers.has_gap = False
+                self._log.fail("its log was cut before it was read")
             if self._peers.is_asked:
                 self._peers.is_asked = False
                 self._put(_STATE)
@@ -327,18 +328,19 @@ class RedisLedger:
 
     def _take_own(self, entry: Entry) -> None:
         """Do what we have asked for; what we have done alone meanwhile, or twice there, is not done again."""
-        place, awaited = (entry.session, entry.number), self._sent[0] if self._sent else None
-        if awaited is not None and place == (awaited.session, awaited.number):
-            self._sent.popleft()
-            for proposal in awaited.proposals:
-                self._carry_out(proposal, reaches_all=True)
-        elif awaited is not None and place > (awaited.session, awaited.number):
-            self._has_gap = True
+        if self._sent:
+            came, expected = (entry.session, entry.number), (self._sent[0].session, self._sent[0].number)
+            if came > expected:
+                # Where memory is short Redis may drop whatever it holds.
+                self._log.fail("it has lost what was written")
+            if came == expected:
+                for proposal in self._sent.popleft().proposals:
+                    self._carry_out(proposal, reaches_all=True)
         self._peers.note(entry)
 
     async def _beat(self) -> None:
-        """Show that we are there."""
-        while True:
+        """Show that we are there, until we have said that we go."""
+        while not self._is_departing:
             self._put(self._peers.beat())
             await asyncio.sleep(BEAT / 1_000)
             if self._peers.is_oldest:
@@ -394,11 +396,20 @@ class RedisLedger:
         try:
             self._hub.apply(proposal.command)
         except Objection as objection:
+            _fail(outcome, objection)
+        except Exception as fault:
+            logger.exception("A command failed. This is a fault of the server.")
+            _fail(outcome, fault)
+        else:
             if not outcome.done():
-                outcome.set_exception(objection)
-            return
-        if not outcome.done():
-            outcome.set_result(reaches_all)
+                outcome.set_result(reaches_all)
+
+
+def _fail(outcome: asyncio.Future[bool], reason: Exception) -> None:
+    if not outcome.done():
+        outcome.set_exception(reason)
+        # Who does not wait for it need not know.
+        outcome.exception()
 
 
 def _events_of(entry: Entry) -> Iterator[tuple[str, str, str, str]]:

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -76,6 +76,11 @@ class RedisLog:
     def lose(self) -> None:
         """Know that something is missing; the next time it does not go on where it was left."""
         self._last = None
+
+    def fail(self, reason: str) -> NoReturn:
+        """Raise, since something is missing."""
+        self.lose()
+        raise RedisError(reason)
 
     async def find(self) -> bool:
         """Connect; returns whether the log goes on where it was left, and nothing of it is lost."""

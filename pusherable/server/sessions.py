@@ -4,11 +4,14 @@ from asyncio import Future
 
 from pusherable.server.connections import Client
 from pusherable.server.hub import Hub
+from pusherable.server.ledger import Outcome
 from pusherable.server.messages import connection_established
 from pusherable.server.protocol import (
+    CloseCode,
     Command,
     Conversation,
     Objection,
+    Refusal,
     Relay,
     Reply,
     Subscribe,
@@ -66,22 +69,25 @@ class Session:
 
     def _carry_out(self, command: Command) -> None:
         hub, connection = self._hub, self._connection
+        outcome: Outcome = None
         match command:
             case Reply(message):
                 connection.client.deliver(message)
             case Subscribe(channel, member):
                 outcome = hub.subscribe(connection, channel, member)
-                if outcome is not None:
-                    outcome.add_done_callback(self._object_late)
             case Unsubscribe(channel):
                 hub.unsubscribe(connection, channel)
             case Relay():
                 hub.relay(connection, command)
             case _:
-                hub.sign_in(connection, command.user)
+                outcome = hub.sign_in(connection, command.user)
+        if outcome is not None:
+            outcome.add_done_callback(self._object_late)
 
     def _object_late(self, outcome: Future[bool]) -> None:
-        """Tell a client what is wrong as soon as the ledger has come to it."""
-        objection = outcome.exception()
-        if isinstance(objection, Objection):
-            self._hub.object(self._connection, objection)
+        """Tell a client what is wrong as soon as the ledger has come to it; a fault of ours is the end."""
+        problem = outcome.exception()
+        if isinstance(problem, Objection):
+            self._hub.object(self._connection, problem)
+        elif problem is not None:
+            self._connection.client.dismiss(Refusal("The server has failed", code=CloseCode.INTERNAL_ERROR))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Project, publishing_to
+from tests.clients.conftest import Project, publishing_to, serving
 from tests.clients.site import FORGER, KEY, STRANGER
 
 #: Seconds until what never comes true fails.
@@ -208,10 +208,10 @@ class PusherJsContract:
         ada.wait_for("watchlist", "offline", ["grace"])
         assert ada.heard("state") == [["connected"]]
 
-    def test_subscription_counts(self, connect, tmp_path):
+    def test_subscription_counts(self, connect, tmp_path, shared):
         """A.19, A.45"""
-        with Project(tmp_path, PUSHERABLE_SUBSCRIPTION_COUNTS=True).serve("--noreload") as process:
-            first, second = connect("ada", port=process.port), connect("grace", port=process.port)
+        with serving(Project(tmp_path, PUSHERABLE_SUBSCRIPTION_COUNTS=True), shared) as server:
+            first, second = connect("ada", port=server.port), connect("grace", port=server.port)
             for channel in ("news", "private-desk", "cache-scores"):
                 first.subscribe(channel)
                 first.wait_for(channel, "pusher:subscription_count", {"subscription_count": 1})

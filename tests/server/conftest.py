@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -12,13 +12,19 @@ from starlette.types import Receive
 
 from pusherable.server.asgi import Application
 from pusherable.server.config import App, ServerConfig
+from pusherable.server.credentials import User, read_user
 from pusherable.server.facts import Fact
 from pusherable.server.hub import Hub
 from pusherable.server.messages import Message
 from pusherable.server.protocol import Refusal
-from tests.server.threads import threaded_server
+from tests.server.pairs import ServerPair
+from tests.server.threads import ThreadedServer
+from tests.server.twins import Twins
+from tests.twice import ALONE, HUBS, PROCESSES, TWO_PROCESSES
 
 APP = App(id="1", key="key", secret="the secret")
+# What is no field of a ServerConfig.
+SERVER_OPTIONS = {"traffic", "openings", "certificate", "on_stop", "on_departure"}
 
 
 class RecordingClient:
@@ -41,6 +47,11 @@ class RecordingClient:
         """What has come since the last time."""
         received, self.received = self.received, []
         return received
+
+
+def make_user(id: str, *, watchlist: Iterable[str] = ()) -> User:
+    """A user as the app's server describes it."""
+    return read_user(json.dumps({"id": id, "watchlist": list(watchlist)}))
 
 
 @pytest.fixture
@@ -77,9 +88,25 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=HUBS)
+def make_hub(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Callable[..., Hub | Twins]]:
+    """A hub of its own kind for one test: one that is the whole server, then two that are, and agree at the end."""
+    twins = []
+
+    def make_hub(config: ServerConfig, **options: Any) -> Hub | Twins:
+        if request.param == ALONE:
+            return Hub(config, **{"clock": clock, **options})
+        twins.append(Twins(config, **{"clock": clock, **options}))
+        return twins[-1]
+
+    yield make_hub
+    for each in twins:
+        each.check()
+
+
 @pytest.fixture
-def hub(config: ServerConfig, facts: list[Fact], clock: Clock) -> Hub:
-    return Hub(config, observers=[facts.append], clock=clock)
+def hub(make_hub: Callable[..., Hub | Twins], config: ServerConfig, facts: list[Fact]) -> Hub | Twins:
+    return make_hub(config, observers=[facts.append])
 
 
 @pytest.fixture
@@ -87,25 +114,25 @@ def client() -> RecordingClient:
     return RecordingClient()
 
 
-@pytest.fixture
-def serve():
-    """Start a server of its own kind for one test; it must have stopped without a fault."""
+@pytest.fixture(params=PROCESSES)
+def serve(request):
+    """Start a server of its own kind for one test, of one process and then of two; it must stop without a fault.
+
+    It takes a whole ``ServerConfig``, or fields of one, and what ``PushServer`` takes.
+    """
+    redis = request.getfixturevalue("redis") if request.param == TWO_PROCESSES else None
     running = []
 
-    def serve(*, traffic=None, openings=None, certificate=None, on_stop=lambda: None, **options):
-        manager = threaded_server(
-            ServerConfig(apps=(APP,), **options),
-            traffic=traffic,
-            openings=openings,
-            certificate=certificate,
-            on_stop=on_stop,
-        )
-        running.append(manager)
-        return manager.__enter__()
+    def serve(config=None, **options):
+        own = {name: options.pop(name) for name in SERVER_OPTIONS & options.keys()}
+        config = config or ServerConfig(apps=(APP,), **options)
+        server = ThreadedServer(config, **own) if redis is None else ServerPair(config, redis_url=redis.url, **own)
+        running.append(server)
+        return server
 
     yield serve
-    for manager in running:
-        manager.__exit__(None, None, None)
+    for server in running:
+        server.stop()
 
 
 class Answer:

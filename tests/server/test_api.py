@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from pusherable.server.api import create_api
 from pusherable.server.asgi import answer_without_prefix
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.credentials import Member, User
+from pusherable.server.credentials import Member
 from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
 from pusherable.signing import body_md5, request_parameters
-from tests.server.conftest import APP, RecordingClient, ask
+from tests.server.conftest import APP, RecordingClient, ask, make_user
 from tests.server.signing_client import NOW, SigningClient, answer
 
 TOO_LARGE = (
@@ -420,8 +420,8 @@ class TestTerminateConnections:
     def test_a_user_is_sent_away(self, api, hub, listen, prefix, user_id):
         """A.53, B.2"""
         client, other = listen(), listen()
-        hub.sign_in(client.connection, User(user_id, "{}"))
-        hub.sign_in(other.connection, User("other", "{}"))
+        hub.sign_in(client.connection, make_user(user_id))
+        hub.sign_in(other.connection, make_user("other"))
         assert answer(api.post(f"{prefix}/users/{user_id}/terminate_connections", {})) == (200, "{}")
         assert ([refusal.code for refusal in client.dismissals], other.dismissals) == ([4009], [])
 

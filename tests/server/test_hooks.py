@@ -13,6 +13,7 @@ from pusherable.server.facts import (
     Broadcast,
     CacheMissed,
     ClientEvent,
+    Complained,
     Connected,
     CountChanged,
     Disconnected,
@@ -242,6 +243,47 @@ class Receiver:
     @property
     def counts(self):
         return (self.webhooks.sent, self.webhooks.failed, self.webhooks.dropped)
+
+
+class TestMarks:
+    """By these several processes know an event that one of them has told."""
+
+    FACTS = (
+        Occupied("1", "a"),
+        MemberAdded("1", "presence-a", "7"),
+        CacheMissed("1", "cache-a"),
+        CacheMissed("1", "cache-a"),
+        ClientEvent("1", "private-a", "client-hi", "{}", "1.1"),
+        Occupied("1", "b"),
+    )
+
+    def marks(self, *facts_by_place):
+        queue = HookQueue()
+        for place, facts in facts_by_place:
+            for fact in facts:
+                queue.take_in(fact, 0.0, place=place)
+        queue.flush()
+        return [(event["name"], event.mark) for event in queue.take_batch(0.0)]
+
+    def test_they_are_the_place_in_the_log_and_a_count(self):
+        assert self.marks((5, self.FACTS), (6, self.FACTS[:2]), (None, self.FACTS[:1])) == [
+            ("channel_occupied", (5, 0)),
+            ("member_added", (5, 1)),
+            ("cache_miss", (5, 2)),
+            ("client_event", (5, 4)),
+            ("channel_occupied", (5, 5)),
+            ("channel_occupied", (6, 0)),
+            ("member_added", (6, 1)),
+            ("channel_occupied", None),
+        ]
+
+    def test_what_one_process_alone_is_told_does_not_count(self):
+        facts = [
+            each for fact in self.FACTS for each in (Complained("1", "1.1", "No"), CountChanged("1", "a", 3), fact)
+        ]
+        marks = self.marks((5, facts))
+        assert [each for each in marks if each[0] != "subscription_count"] == self.marks((5, self.FACTS))
+        assert {mark for name, mark in marks if name == "subscription_count"} == {None}
 
 
 class TestWebhooks:

@@ -5,11 +5,13 @@ from contextlib import closing, suppress
 
 import pytest
 
+from pusherable.server.config import ServerConfig
 from pusherable.server.facts import Connected, Refused
 from pusherable.server.http_listener import Chunks, HttpListener, HttpWire, JoinedWrites
 from pusherable.server.outbox import Outbox
+from tests.server.conftest import APP
 from tests.server.loops import FakeLoop
-from tests.server.threads import client_frame, read_to_end, read_until, upgrade_request
+from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
 
 
 @pytest.fixture
@@ -225,6 +227,12 @@ class TestHttpWire:
 
 
 class TestSlowReaders:
+    @pytest.fixture
+    def server(self):
+        # It looks at the connection itself, and so at one process.
+        with threaded_server(ServerConfig(apps=(APP,))) as server:
+            yield server
+
     @pytest.fixture
     def asking(self, server):
         """A client that has asked for something and reads a part of the answer, and the server's end of it."""

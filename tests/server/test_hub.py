@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import settings
@@ -30,7 +31,8 @@ from pusherable.server.facts import (
 )
 from pusherable.server.hub import Hub
 from pusherable.server.protocol import Objection, Refusal, Relay
-from tests.server.conftest import APP, Clock, RecordingClient
+from tests.server.conftest import APP, Clock, RecordingClient, make_user
+from tests.server.twins import Twins
 
 OTHER_APP = App(id="2", key="other", secret="another secret")
 GUARDED_APP = App(id="2", key="guarded", secret="s", authorization_timeout=10)
@@ -98,7 +100,11 @@ class TestConnect:
 
 
 class TestApply:
-    """What other processes do is found in the ledger."""
+    """What other processes do is found in the ledger; here no other hub reads it."""
+
+    @pytest.fixture
+    def hub(self, config, facts, clock):
+        return Hub(config, observers=[facts.append], clock=clock)
 
     @pytest.mark.parametrize(
         "command",
@@ -159,8 +165,8 @@ class TestAuthorizationTimeout:
     """A.52"""
 
     @pytest.fixture
-    def guarded(self, clock):
-        return Hub(ServerConfig(apps=(GUARDED_APP,)), clock=clock)
+    def guarded(self, make_hub):
+        return make_hub(ServerConfig(apps=(GUARDED_APP,)))
 
     @pytest.fixture
     def stranger(self, guarded):
@@ -191,7 +197,7 @@ class TestAuthorizationTimeout:
         assert self.dismissals_of(stranger) == []
 
     def test_signing_in_is_one(self, guarded, stranger, clock):
-        guarded.sign_in(stranger, User("7", "{}"))
+        guarded.sign_in(stranger, make_user("7"))
         clock.advance(60)
         guarded.tick()
         assert self.dismissals_of(stranger) == []
@@ -266,8 +272,8 @@ class TestSubscribe:
         hub.publish(APP, channels=["a"], name="e", data="{}")
         assert client.received == [{"event": "e", "channel": "a", "data": "{}"}]
 
-    def test_a_connection_has_only_so_many_subscriptions(self, client):
-        hub = Hub(ServerConfig(apps=(APP,), limits=Limits(channels_per_connection=2)))
+    def test_a_connection_has_only_so_many_subscriptions(self, client, make_hub):
+        hub = make_hub(ServerConfig(apps=(APP,), limits=Limits(channels_per_connection=2)))
         connection = hub.connect(APP, client)
         for channel in ("a", "b"):
             hub.subscribe(connection, channel)
@@ -392,9 +398,9 @@ class TestPresence:
         [message] = client.received
         assert message["data"] == '{"presence":{"ids":["8"],"hash":{"8":{}},"count":1}}'
 
-    def test_a_channel_that_is_full_takes_no_other_user(self):
+    def test_a_channel_that_is_full_takes_no_other_user(self, make_hub):
         """A.36"""
-        hub = Hub(ServerConfig(apps=(APP,), limits=Limits(members_per_channel=2)))
+        hub = make_hub(ServerConfig(apps=(APP,), limits=Limits(members_per_channel=2)))
         for user_id in ("1", "2", "2"):
             hub.subscribe(hub.connect(APP, RecordingClient()), "presence-a", Member(user_id))
         connection = hub.connect(APP, RecordingClient())
@@ -521,9 +527,9 @@ class TestSubscriptionCounts:
     """A.45"""
 
     @pytest.fixture
-    def counted(self, facts, clock):
+    def counted(self, facts, make_hub):
         config = ServerConfig(apps=(COUNTED_APP,), limits=Limits(count_threshold=2))
-        return Hub(config, observers=[facts.append], clock=clock)
+        return make_hub(config, observers=[facts.append])
 
     def join(self, hub, channel="a", member=None):
         connection = hub.connect(COUNTED_APP, RecordingClient())
@@ -593,8 +599,8 @@ class TestSignIn:
     def test_watchers_hear_that_a_user_is_gone(self, hub, connection, client):
         """A.51"""
         other = hub.connect(APP, RecordingClient())
-        hub.sign_in(other, User("8", "{}"))
-        hub.sign_in(connection, User("7", "{}", watchlist=("8",)))
+        hub.sign_in(other, make_user("8"))
+        hub.sign_in(connection, make_user("7", watchlist=("8",)))
         client.take()
         hub.disconnect(other)
         [message] = client.received
@@ -603,10 +609,11 @@ class TestSignIn:
     def test_only_so_many_are_watched(self, hub, connection, client, facts):
         """A.51"""
         user_ids = tuple(map(str, range(101)))
-        hub.sign_in(connection, User("me", "{}", watchlist=user_ids))
+        user = make_user("me", watchlist=user_ids)
+        hub.sign_in(connection, user)
         message = "The watchlist has 101 users; the first 100 are watched"
         assert client.received == [
-            {"event": "pusher:signin_success", "data": {"user_data": "{}"}},
+            {"event": "pusher:signin_success", "data": {"user_data": user.data}},
             {
                 "event": "pusher_internal:watchlist_events",
                 "data": json.dumps(
@@ -624,7 +631,7 @@ class TestTerminate:
     def test_every_connection_of_the_user_is_sent_away(self, hub):
         mine, also_mine, other, member = (hub.connect(APP, RecordingClient()) for _ in range(4))
         for connection, user_id in ((mine, "7"), (also_mine, "7"), (other, "8")):
-            hub.sign_in(connection, User(user_id, "{}"))
+            hub.sign_in(connection, make_user(user_id))
         hub.subscribe(member, "presence-a", ADA)
         hub.terminate(APP, "7")
         for connection in (mine, also_mine):
@@ -633,7 +640,7 @@ class TestTerminate:
         assert (other.client.dismissals, member.client.dismissals) == ([], [])
 
     def test_a_connection_may_leave_the_hub_in_the_course_of_it(self, hub, connection, client):
-        hub.sign_in(connection, User("7", "{}"))
+        hub.sign_in(connection, make_user("7"))
         client.dismiss = lambda refusal: hub.disconnect(connection)
         hub.terminate(APP, "7")
         assert hub.connections(APP) == ()
@@ -704,8 +711,8 @@ class TestChannels:
 
 
 class TestApps:
-    def test_no_app_receives_what_is_another_s(self):
-        hub = Hub(ServerConfig(apps=(APP, OTHER_APP)))
+    def test_no_app_receives_what_is_another_s(self, make_hub):
+        hub = make_hub(ServerConfig(apps=(APP, OTHER_APP)))
         clients = {app: RecordingClient() for app in (APP, OTHER_APP)}
         connections = {app: hub.connect(app, client) for app, client in clients.items()}
         for app in (APP, OTHER_APP):
@@ -740,12 +747,16 @@ class HubBesideModel(RuleBasedStateMachine):
     """The hub beside the plainest thing that could be right: who is in which channel, and what was sent last."""
 
     connections = Bundle("connections")
+    make_hub = Hub
+    limits = LIMITS
 
     @initialize()
     def open_hub(self):
         self.clock = Clock()
         self.occupied, self.present = set(), set()
-        self.hub = Hub(ServerConfig(apps=(APP,), limits=LIMITS), observers=[self.observe], clock=self.clock)
+        self.hub = self.make_hub(
+            ServerConfig(apps=(APP,), limits=self.limits), observers=[self.observe], clock=self.clock
+        )
         self.model = {}
         self.cached = {}
 
@@ -784,7 +795,7 @@ class HubBesideModel(RuleBasedStateMachine):
 
     @rule(target=connections)
     def connect(self):
-        if len(self.model) == LIMITS.connections:
+        if len(self.model) == self.limits.connections:
             with pytest.raises(Refusal):
                 self.hub.connect(APP, RecordingClient())
             return multiple()
@@ -848,7 +859,7 @@ class HubBesideModel(RuleBasedStateMachine):
         person.watched = ()
         comes_online = not self.is_online(user_id)
         expected = {other: ["pusher_internal:watchlist_events"] for other in self.watchers_of(user_id) if comes_online}
-        self.hub.sign_in(connection, User(user_id, "{}", watchlist=tuple(watchlist)))
+        self.hub.sign_in(connection, make_user(user_id, watchlist=watchlist))
         person.user_id, person.watched = user_id, tuple(watchlist[: LIMITS.watchlist_length])
         expected[connection] = ["pusher:signin_success"]
         if watchlist:
@@ -910,5 +921,20 @@ class HubBesideModel(RuleBasedStateMachine):
             assert (found and found[0].name) == (name if expires > self.clock.now else None)
 
 
-HubBesideModel.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+class TwinsBesideModel(HubBesideModel):
+    """Two hubs that are one server, beside the same model."""
+
+    make_hub = Twins
+    # Of those who only connect, no process knows how many the others have.
+    limits = replace(LIMITS, connections=1_000)
+
+    @invariant()
+    def both_know_the_same(self):
+        self.hub.check()
+
+
+SETTINGS = settings(max_examples=50, stateful_step_count=30, deadline=None)
+HubBesideModel.TestCase.settings = SETTINGS
+TwinsBesideModel.TestCase.settings = SETTINGS
 TestHubBesideModel = HubBesideModel.TestCase
+TestTwinsBesideModel = TwinsBesideModel.TestCase

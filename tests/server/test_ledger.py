@@ -1,11 +1,18 @@
 import asyncio
 
+import pytest
+
 from pusherable.server.commands import Publish
+from pusherable.server.hub import Hub
 from pusherable.server.ledger import OwnLedger
 from tests.server.conftest import APP
 
 
 class TestOwnLedger:
+    @pytest.fixture
+    def hub(self, config):
+        return Hub(config)
+
     def test_everything_is_done_as_it_is_entered(self, hub, client):
         connection = hub.connect(APP, client)
         hub.subscribe(connection, "a")

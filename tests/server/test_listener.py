@@ -19,7 +19,7 @@ from websockets.frames import Close
 
 from pusherable.server.certificates import Certificate
 from pusherable.server.config import Limits, ServerConfig
-from pusherable.server.credentials import Member, User
+from pusherable.server.credentials import Member
 from pusherable.server.facts import (
     Broadcast,
     Connected,
@@ -36,9 +36,9 @@ from pusherable.server.openings import Openings
 from pusherable.server.origins import Origins
 from pusherable.server.outbox import Outbox
 from pusherable.server.protocol import CloseCode, Refusal
-from tests.server.conftest import APP
+from tests.server.conftest import APP, make_user
 from tests.server.loops import FakeLoop
-from tests.server.threads import client_frame, read_to_end, read_until, threaded_server, upgrade_request
+from tests.server.threads import client_frame, read_to_end, read_until, upgrade_request
 
 SUBSCRIBE = '{"event":"pusher:subscribe","data":{"auth":"","channel":"a"}}'
 PING = '{"event":"pusher:ping","data":{}}'
@@ -163,7 +163,7 @@ class TestOpenings:
         with server.connect(additional_headers={"Cookie": "sessionid=7"}) as client:
             client.recv()
             client.send(SUBSCRIBE)
-            peer = client.local_address
+            peer = server.name_of(client.local_address)
         server.wait_for(Disconnected)
         assert seen[0] is seen[1]
         assert (seen[0].target, seen[0].peer, seen[0].is_secure) == ("/app/key?protocol=7", peer, False)
@@ -193,23 +193,27 @@ class TestTraffic:
 
 class TestTls:
     @pytest.fixture
-    def server(self, serve, certificate):
+    def openings(self):
+        return Openings()
+
+    @pytest.fixture
+    def server(self, serve, certificate, openings):
         return serve(
-            certificate=Certificate(certificate.cert, certificate.key), openings=Openings(), request_timeout=0.5
+            certificate=Certificate(certificate.cert, certificate.key), openings=openings, request_timeout=0.5
         )
 
     @pytest.fixture
     def trusting(self, certificate):
         return ssl.create_default_context(cafile=str(certificate.cert))
 
-    def test_messages_pass_and_the_end_is_a_clean_one(self, server, trusting):
+    def test_messages_pass_and_the_end_is_a_clean_one(self, server, trusting, openings):
         with server.connect(scheme="wss", ssl=trusting) as client:
             client.recv()
             client.send(SUBSCRIBE)
             assert receive(client) == SUCCEEDED
             server.publish("a", data="x" * 10_000)
             assert len(receive(client)["data"]) == 10_000
-            [opening] = server.call(server._server.config.ws_protocol_class.openings.values)
+            [opening] = openings.values()
             assert opening.is_secure
             server.stop()
             assert closing_of(client) == Close(1001, "The server is restarting")
@@ -379,9 +383,8 @@ class TestEnd:
         with server.connect() as unlucky:
             unlucky.send(SUBSCRIBE)
             assert closing_of(unlucky).code == 1011
-        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == [
-            "A connection failed and is closed. This is a fault of the server."
-        ]
+        [message] = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+        assert message.endswith(" This is a fault of the server.")
         caplog.clear()
         client.send(PING)
         assert receive(client) == PONG
@@ -444,8 +447,9 @@ class TestSlowReaders:
                 assert len(receive(reader)["data"]) == 10_000
             server.publish("a", "last")
             assert receive(reader)["event"] == "last"
-        broadcasts = [fact.receivers for fact in server.facts if isinstance(fact, Broadcast)]
-        assert broadcasts == [2] * sent + [1]
+        receivers = sum(fact.receivers for fact in server.facts if isinstance(fact, Broadcast))
+        # One of several processes may have said already that the slow one is gone, and hear of its own word later.
+        assert receivers in (2 * sent + 1, 2 * sent)
         refused = server.wait_for(Refused)
         assert (refused.code, refused.reason) == (4100, "You read too slowly")
 
@@ -462,7 +466,7 @@ class TestTermination:
     def test_a_user_s_connections_are_told_why_and_closed(self, server, client):
         """A.53, A.4"""
         [connection] = server.call(server.hub.connections, APP)
-        server.call(server.hub.sign_in, connection, User("7", "{}"))
+        server.call(server.hub.sign_in, connection, make_user("7"))
         assert receive(client)["event"] == "pusher:signin_success"
         server.call(server.hub.terminate, APP, "7")
         message = "The user's connections were terminated"
@@ -473,12 +477,12 @@ class TestTermination:
 
 
 class TestTime:
-    def test_what_time_alone_brings_about_is_done(self):
+    def test_what_time_alone_brings_about_is_done(self, serve):
         """A.45"""
         app = replace(APP, has_subscription_counts=True)
         limits = Limits(count_threshold=0, count_period=0.05)
-        config = ServerConfig(apps=(app,), limits=limits)
-        with threaded_server(config) as server, server.connect() as first, server.connect() as second:
+        server = serve(ServerConfig(apps=(app,), limits=limits))
+        with server.connect() as first, server.connect() as second:
             for count, client in enumerate((first, second), start=1):
                 client.send(SUBSCRIBE)
                 server.wait_for(Subscribed, count=count)
@@ -499,9 +503,9 @@ class TestShutdown:
         threads = []
         server = serve(on_stop=lambda: threads.append(threading.current_thread()))
         server.stop()
-        assert threads == [server._thread]
+        assert set(threads) == set(server.threads)
 
-    def test_http_is_answered_until_the_departures_are_told(self):
+    def test_http_is_answered_until_the_departures_are_told(self, serve):
         """Whoever is told of them may be one of the server's own pages."""
         answers = []
 
@@ -511,8 +515,8 @@ class TestShutdown:
             answers.append((list(map(type, server.facts[-2:])), (await reader.read())[:12]))
             writer.close()
 
+        server = serve(on_departure=ask)
         with (
-            threaded_server(ServerConfig(apps=(APP,)), on_departure=ask) as server,
             closing(server.connect_raw()) as page,
             server.connect() as client,
         ):

@@ -66,6 +66,13 @@ class TestMetrics:
             ("pusherable_api_requests_total", "401"): 1,
         }
 
+    def test_an_event_counts_at_the_process_where_it_was_published(self, metrics, hub):
+        metrics.observe(Broadcast("1", "a", "e", "{}", 3, is_ours=False))
+        content, _ = metrics.render(hub, Traffic(), None)
+        counts = read(content.decode())
+        assert counts[("pusherable_messages_sent_total",)] == 3
+        assert counts[("pusherable_events_published_total",)] == 0
+
     def test_without_webhooks_there_are_none(self, metrics, hub):
         content, _ = metrics.render(hub, Traffic(), None)
         assert read(content.decode())[("pusherable_webhooks_sent_total",)] == 0

@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -8,7 +9,8 @@ from pusherable.server.config import ServerConfig
 from pusherable.server.credentials import Member
 from pusherable.server.facts import ClientEvent, Complained, Connected, Disconnected
 from pusherable.server.hub import Hub
-from pusherable.server.protocol import Refusal
+from pusherable.server.ledger import OwnLedger
+from pusherable.server.protocol import Objection, Refusal
 from pusherable.server.sessions import Session
 from pusherable.signing import channel_message, sign, user_message
 from tests.server.conftest import APP, RecordingClient
@@ -103,6 +105,56 @@ class TestCommands:
         self.signed(session, "pusher:subscribe", message, channel="private-a")
         session.receive('{"event":"client-hi","channel":"private-a","data":{"a": 1}}')
         assert facts[-1] == ClientEvent("1", "private-a", "client-hi", '{"a":1}', session.socket_id)
+
+
+class LateLedger(OwnLedger):
+    """Tells a client's session later how its commands have turned out: as ``problem`` says."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def enter(self, command):
+        outcome = asyncio.get_running_loop().create_future()
+        if self.problem is None:
+            super().enter(command)
+            outcome.set_result(True)
+        else:
+            outcome.set_exception(self.problem)
+        return outcome
+
+
+class TestLateOutcomes:
+    """Where there are several processes, the ledger comes to a command later."""
+
+    @pytest.fixture
+    def subscribe(self, config, client, facts):
+        """Subscribe by a session; what its client and the observers have been told is what comes of it."""
+
+        def subscribe(problem):
+            async def run():
+                hub = Hub(config, observers=[facts.append], ledger=LateLedger(problem))
+                session = Session(hub, client, target=TARGET)
+                client.take()
+                session.receive('{"event":"pusher:subscribe","data":{"channel":"a"}}')
+                await asyncio.sleep(0)
+
+            asyncio.run(run())
+
+        return subscribe
+
+    def test_a_success_needs_no_words(self, subscribe, client):
+        subscribe(None)
+        assert [message["event"] for message in client.received] == ["pusher_internal:subscription_succeeded"]
+
+    def test_an_objection_is_told(self, subscribe, client, facts):
+        subscribe(Objection("No room"))
+        assert client.received == [{"event": "pusher:error", "data": {"code": None, "message": "No room"}}]
+        assert isinstance(facts[-1], Complained)
+
+    def test_a_fault_of_ours_is_the_end(self, subscribe, client):
+        subscribe(RuntimeError("a fault of the server"))
+        [refusal] = client.dismissals
+        assert (refusal.code, str(refusal), client.received) == (1011, "The server has failed", [])
 
 
 VALUES = st.recursive(

@@ -18,7 +18,7 @@ import pytest
 from pusherable.server import facts
 from pusherable.server.config import App, ServerConfig
 from pusherable.signing import channel_message, request_parameters, sign
-from tests.server.threads import TIMEOUT, ThreadedServer, client_frame, read_to_end, threaded_server, upgrade_request
+from tests.server.threads import TIMEOUT, RunningServer, client_frame, read_to_end, upgrade_request
 
 APP = App(id="1", key="key", secret="the secret")
 CHANNELS = ("post_1", "post_2", "private-post_1", "presence-post_1", "presence-post_2", "cache-post_1")
@@ -31,7 +31,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 class Visitor:
     """A client that does as ``choices`` says."""
 
-    def __init__(self, server: ThreadedServer, choices: random.Random) -> None:
+    def __init__(self, server: RunningServer, choices: random.Random) -> None:
         self._choices = choices
         self._socket = server.connect_raw()
         self._socket.sendall(upgrade_request("/app/key?protocol=7"))
@@ -106,7 +106,7 @@ def message(event: str, data: object, **more: str) -> bytes:
     return json.dumps({"event": event, "data": data, **more}).encode()
 
 
-def publish(server: ThreadedServer, channels: list[str]) -> int:
+def publish(server: RunningServer, channels: list[str]) -> int:
     """The status of an event published by the HTTP API, by a client that then goes away."""
     body = json.dumps({"name": "update", "channels": channels, "data": "x" * 300}).encode()
     path = "/apps/1/events"
@@ -124,8 +124,8 @@ def live_objects() -> Counter[str]:
     gc.collect()
     names = (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.get_objects())
     prefixes = ("pusherable.server.", "uvicorn.protocols.", "websockets.server.")
-    # What a cache channel remembers, and facts that the test itself keeps, are meant to stay.
-    kept = ("pusherable.server.caches.", "pusherable.server.facts.")
+    # What cache channels and histories remember, and facts that the test itself keeps, are meant to stay.
+    kept = ("pusherable.server.caches.", "pusherable.server.histories.", "pusherable.server.facts.")
     return Counter(name for name in names if name.startswith(prefixes) and not name.startswith(kept))
 
 
@@ -151,32 +151,32 @@ def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 class TestSoak:
-    def test_after_everybody_has_left_in_every_manner_nothing_is_left(self, errors):
+    def test_after_everybody_has_left_in_every_manner_nothing_is_left(self, errors, serve):
         choices = random.Random(20)
         # asyncio keeps a cancelled timer until its time has come, and the connection with it.
         config = ServerConfig(apps=(APP,), request_timeout=1.0, close_timeout=1.0, activity_timeout=2.0)
-        with threaded_server(config) as server:
-            assert publish(server, ["post_1"]) == 200
-            files = count_descriptors()
-            before = server.call(live_objects)
-            present: list[Visitor] = []
-            statuses = set()
-            for number in range(CONNECTIONS):
-                present.append(Visitor(server, choices))
-                for visitor in choices.sample(present, min(8, len(present))):
-                    visitor.act()
-                if number % 5 == 0:
-                    statuses.add(publish(server, choices.sample(CHANNELS, 3)))
-                while len(present) > CROWD or (present and choices.random() < 0.3):
-                    present.pop(choices.randrange(len(present))).leave()
-            for visitor in present:
-                visitor.leave()
-            server.wait_for(facts.Disconnected, count=CONNECTIONS)
+        server = serve(config)
+        assert publish(server, ["post_1"]) == 200
+        files = count_descriptors()
+        before = server.call(live_objects)
+        present: list[Visitor] = []
+        statuses = set()
+        for number in range(CONNECTIONS):
+            present.append(Visitor(server, choices))
+            for visitor in choices.sample(present, min(8, len(present))):
+                visitor.act()
+            if number % 5 == 0:
+                statuses.add(publish(server, choices.sample(CHANNELS, 3)))
+            while len(present) > CROWD or (present and choices.random() < 0.3):
+                present.pop(choices.randrange(len(present))).leave()
+        for visitor in present:
+            visitor.leave()
+        server.wait_for(facts.Disconnected, count=CONNECTIONS)
 
-            assert server.call(lambda: list(server.hub.occupied_channels(APP))) == []
-            assert server.call(server.hub.connection_count, APP) == 0
-            assert await_true(lambda: server.call(live_objects) <= before), server.call(live_objects) - before
-            assert await_true(lambda: count_descriptors() <= files)
+        assert server.call(lambda: list(server.hub.occupied_channels(APP))) == []
+        assert server.call(server.hub.connection_count, APP) == 0
+        assert await_true(lambda: server.call(live_objects) <= before), server.call(live_objects) - before
+        assert await_true(lambda: count_descriptors() <= files)
         assert statuses == {200}
         kinds = Counter(type(fact) for fact in server.facts)
         assert kinds[facts.Occupied] == kinds[facts.Vacated]
@@ -184,25 +184,25 @@ class TestSoak:
         assert kinds[facts.MemberAdded] == kinds[facts.MemberRemoved] > 0
         assert errors() == []
 
-    def test_many_gone_at_the_same_moment_are_no_trouble_to_each_other_or_to_who_stays(self, errors):
+    def test_many_gone_at_the_same_moment_are_no_trouble_to_each_other_or_to_who_stays(self, errors, serve):
         channel = "presence-post_1"
-        with threaded_server(ServerConfig(apps=(APP,))) as server:
-            choices = random.Random(1)
-            staying, *leaving = [Visitor(server, choices) for _ in range(11)]
-            for number, visitor in enumerate((staying, *leaving)):
-                visitor.subscribe(channel, user_id=str(number))
-            server.wait_for(facts.Subscribed, count=11)
+        server = serve()
+        choices = random.Random(1)
+        staying, *leaving = [Visitor(server, choices) for _ in range(11)]
+        for number, visitor in enumerate((staying, *leaving)):
+            visitor.subscribe(channel, user_id=str(number))
+        server.wait_for(facts.Subscribed, count=11)
 
-            def leave_together() -> None:
-                # The server reads nothing before this returns, and then finds all of them gone in one go.
-                for visitor in leaving:
-                    visitor.end_sending()
+        def leave_together() -> None:
+            # The server reads nothing before this returns, and then finds all of them gone in one go.
+            for visitor in leaving:
+                visitor.end_sending()
 
-            server.call(leave_together)
-            server.wait_for(facts.Disconnected, count=10)
-            assert server.call(server.hub.members, APP, channel) == {"0": {}}
-            heard = staying.read_until(b'\\"}"}', count=10, since=b"member_removed")
-            for visitor in (staying, *leaving):
-                visitor.close()
+        server.call(leave_together)
+        server.wait_for(facts.Disconnected, count=10)
+        assert server.call(server.hub.members, APP, channel) == {"0": {}}
+        heard = staying.read_until(b'\\"}"}', count=10, since=b"member_removed")
+        for visitor in (staying, *leaving):
+            visitor.close()
         assert Counter(re.findall(rb'"user_id\W+(\d+)', heard)) == Counter(b"%d" % n for n in range(1, 11))
         assert errors() == []

@@ -257,9 +257,9 @@ class TestPresence:
         assert [message["event"] for message in client.received] == ["pusher_internal:member_added"]
         assert hub.members(APP, "presence-a") == {}
 
-    def test_a_full_channel_refuses_the_stream_as_a_whole(self, config, facts):
+    def test_a_full_channel_refuses_the_stream_as_a_whole(self, config, facts, make_hub):
         """A.36"""
-        hub = Hub(replace(config, limits=Limits(members_per_channel=1)), observers=[facts.append])
+        hub = make_hub(replace(config, limits=Limits(members_per_channel=1)), observers=[facts.append])
         _, api = make_app(hub)
         hub.subscribe(hub.connect(APP, RecordingClient()), "presence-a", Member("1"))
         facts.clear()
@@ -412,8 +412,8 @@ class TestComingBack:
 
         assert asyncio.run(run()) == [SUCCEEDED]
 
-    def test_a_gap_is_told(self, config, clock):
-        hub = Hub(replace(config, limits=Limits(history_length=1)), clock=clock)
+    def test_a_gap_is_told(self, config, make_hub):
+        hub = make_hub(replace(config, limits=Limits(history_length=1)))
         _, api = make_app(hub)
 
         async def run():
@@ -543,10 +543,10 @@ class TestFacts:
             told.Disconnected("1", socket_id),
         ]
 
-    def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config):
+    def test_the_request_that_opened_it_is_kept_as_long_as_it_lasts(self, config, make_hub):
         openings, seen = Openings(), []
         note = lambda fact: seen.append((type(fact).__name__, dict(openings)))  # noqa: E731
-        hub = Hub(config, observers=[note, openings.observe])
+        hub = make_hub(config, observers=[note, openings.observe])
         _, api = make_app(hub, openings=openings)
 
         async def run():
@@ -805,8 +805,8 @@ class TestAtTheRealServer:
     """uvicorn's connections, a real socket, no browser."""
 
     @pytest.fixture
-    def config(self):
-        return ServerConfig(apps=(APP,), limits=Limits(write_buffer_size=200_000))
+    def server(self, serve):
+        return serve(limits=Limits(write_buffer_size=200_000))
 
     @pytest.fixture(params=["http", "https"])
     def connecting(self, request, config, certificate):
@@ -823,17 +823,16 @@ class TestAtTheRealServer:
         with threaded_server(config, **options) as server:
             yield server, connect
 
-    def test_a_stream_flows_and_ends_with_the_server(self, config):
-        with threaded_server(config) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?channel=a").encode())
-            head = read_until(client, b"\r\n\r\n", b"id: ")
-            server.wait_for(told.Subscribed)
-            server.publish("a", "hello")
-            head += read_until(client, b"event: hello")
-            server.stop()
-            rest = read_to_end(client)
-            client.close()
+    def test_a_stream_flows_and_ends_with_the_server(self, server):
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?channel=a").encode())
+        head = read_until(client, b"\r\n\r\n", b"id: ")
+        server.wait_for(told.Subscribed)
+        server.publish("a", "hello")
+        head += read_until(client, b"event: hello")
+        server.stop()
+        rest = read_to_end(client)
+        client.close()
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         # The end of a response in chunks: a browser that misses it takes it for a network error.
         assert rest.endswith(b"0\r\n\r\n")
@@ -910,40 +909,40 @@ class TestAtTheRealServer:
         assert stream.rpartition(b"event: ")[2].startswith(b"pusher:error\n")
         assert answer.startswith(b"HTTP/1.1 404 ")
 
-    def test_who_hangs_up_leaves(self, config):
-        with threaded_server(config) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?channel=a").encode())
-            server.wait_for(told.Subscribed)
-            client.close()
-            server.wait_for(told.Vacated)
+    def test_who_hangs_up_leaves(self, server):
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?channel=a").encode())
+        server.wait_for(told.Subscribed)
+        client.close()
+        server.wait_for(told.Vacated)
 
-    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, connecting):
-        server, connect = connecting
+    def test_who_reads_nothing_is_cut_off_while_others_hear_everything(self, server):
         slow = socket.socket()
+        slow.settimeout(TIMEOUT)
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with connect(slow) as slow:
-            slow.sendall(GET.format("/stream?channel=a").encode())
-            server.wait_for(told.Subscribed)
-            count = 0
-            while not any(isinstance(fact, told.Refused) for fact in server.facts):
-                server.publish("a", data='"' + "x" * 10_000 + '"')
-                count += 1
-                assert count < 2_000
-            refused = server.wait_for(told.Refused)
-            server.wait_for(told.Disconnected)
-            read_to_end(slow)
-            assert (refused.code, refused.reason) == (4100, "You read too slowly")
-            assert server.call(server.hub.connection_count, APP) == 0
+        slow.connect((server.address.host, server.address.port))
+        slow.sendall(GET.format("/stream?channel=a").encode())
+        server.wait_for(told.Subscribed)
+        count = 0
+        while not any(isinstance(fact, told.Refused) for fact in server.facts):
+            server.publish("a", data='"' + "x" * 10_000 + '"')
+            count += 1
+            assert count < 2_000
+        refused = server.wait_for(told.Refused)
+        server.wait_for(told.Disconnected)
+        read_to_end(slow)
+        slow.close()
+        assert (refused.code, refused.reason) == (4100, "You read too slowly")
+        assert server.call(server.hub.connection_count, APP) == 0
 
-    def test_every_app_has_its_own(self):
+    def test_every_app_has_its_own(self, serve):
         other = App(id="2", key="other", secret="another")
-        with threaded_server(ServerConfig(apps=(APP, other))) as server:
-            client = server.connect_raw()
-            client.sendall(GET.format("/stream?key=other&channel=a").encode())
-            server.wait_for(told.Subscribed)
-            server.publish("a", "not for you")
-            server.call(server.hub.publish, other, channels=["a"], name="for you", data="1")
-            received = read_until(client, b"event: for you")
-            client.close()
+        server = serve(ServerConfig(apps=(APP, other)))
+        client = server.connect_raw()
+        client.sendall(GET.format("/stream?key=other&channel=a").encode())
+        server.wait_for(told.Subscribed)
+        server.publish("a", "not for you")
+        server.call(server.hub.publish, other, channels=["a"], name="for you", data="1")
+        received = read_until(client, b"event: for you")
+        client.close()
         assert b"not for you" not in received

@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import isawaitable
 from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
@@ -13,42 +14,24 @@ from websockets.sync.client import ClientConnection, connect
 from pusherable.server.addresses import Address, address_of, listen
 from pusherable.server.api import create_api
 from pusherable.server.config import ServerConfig
-from pusherable.server.facts import Fact
+from pusherable.server.facts import Fact, Observer
 from pusherable.server.hub import Hub
+from pusherable.server.ledger import Ledger
 from pusherable.server.listener import PushServer
 from pusherable.server.streams import Streams
 
 TIMEOUT = 20.0
 
 
-class ThreadedServer:
-    """A running server; ``facts`` is what has happened so far."""
+class RunningServer:
+    """What tests do with a server at ``address``; ``facts`` is what has happened so far."""
 
-    def __init__(self, config: ServerConfig, **options: Any) -> None:
+    address: Address
+
+    def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.on_fact: Callable[[Fact], None] = lambda fact: None
         self._happened = threading.Condition()
-        openings = options.get("openings")
-        self.hub = Hub(config, observers=[self._note, *([openings.observe] if openings is not None else [])])
-        api = create_api(self.hub)
-        self.streams = Streams(self.hub, openings=openings)
-        api.router.routes += self.streams.routes()
-        self._server = PushServer(self.hub, api, **{"on_stop": self.streams.close, **options})
-        self._socket = listen(Address("127.0.0.1", 0))
-        self.address = address_of(self._socket)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    @property
-    def connections(self) -> set[asyncio.Protocol]:
-        """All of uvicorn's; look at them in the server's thread."""
-        return self._server.server_state.connections
-
-    def stop(self) -> None:
-        self._server.request_stop()
-        self._thread.join(TIMEOUT)
-        assert not self._thread.is_alive()
 
     def connect(self, target: str = "/app/key?protocol=7", *, scheme: str = "ws", **options: Any) -> ClientConnection:
         return connect(f"{scheme}://{self.address}{target}", compression=None, close_timeout=TIMEOUT, **options)
@@ -67,17 +50,15 @@ class ThreadedServer:
         read_until(client, b'}"}')
         return client
 
-    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Call ``function`` in the server's thread and give back its result."""
+    def name_of(self, client: tuple[str, int]) -> tuple[str, int]:
+        """From where the server sees a client that has this address."""
+        return client
 
-        async def run() -> Any:
-            return function(*args, **options)
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(TIMEOUT)
-
-    def publish(self, channel: str, name: str = "e", data: str = "{}") -> None:
-        app = self.hub.config.apps[0]
-        self.call(self.hub.publish, app, channels=[channel], name=name, data=data)
+    def note(self, fact: Fact) -> None:
+        with self._happened:
+            self.facts.append(fact)
+            self._happened.notify_all()
+        self.on_fact(fact)
 
     def wait_for(self, kind: type[Fact], *, count: int = 1) -> Fact:
         """The ``count``-th fact of a kind, as soon as it happens."""
@@ -89,11 +70,65 @@ class ThreadedServer:
             assert self._happened.wait_for(lambda: len(find()) >= count, TIMEOUT), self.facts
         return find()[count - 1]
 
-    def _note(self, fact: Fact) -> None:
-        with self._happened:
-            self.facts.append(fact)
-            self._happened.notify_all()
-        self.on_fact(fact)
+
+class ThreadedServer(RunningServer):
+    """A server of one process, or one of several by a ``ledger``; then ``observe`` is told what happens at this one.
+
+    ``options`` are those of ``PushServer``.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        ledger: Ledger | None = None,
+        observe: Observer = lambda fact: None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        openings = options.get("openings")
+        observers = [self.note, observe, *([openings.observe] if openings is not None else [])]
+        self.hub = Hub(config, observers=observers, ledger=ledger)
+        api = create_api(self.hub)
+        self.streams = Streams(self.hub, openings=openings)
+        api.router.routes += self.streams.routes()
+        self._server = PushServer(self.hub, api, **{"on_stop": self.streams.close, **options})
+        self._socket = listen(Address("127.0.0.1", 0))
+        self.address = address_of(self._socket)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    @property
+    def connections(self) -> set[asyncio.Protocol]:
+        """All of uvicorn's; look at them in the server's thread."""
+        return self._server.server_state.connections
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """In which it runs."""
+        return [self._thread]
+
+    def request_stop(self) -> None:
+        self._server.request_stop()
+
+    def stop(self) -> None:
+        self.request_stop()
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call ``function`` in the server's thread and give back its result, awaited where it is to be."""
+
+        async def run() -> Any:
+            result = function(*args, **options)
+            return await result if isawaitable(result) else result
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(TIMEOUT)
+
+    def publish(self, channel: str, name: str = "e", data: str = "{}") -> None:
+        app = self.hub.config.apps[0]
+        self.call(self.hub.publish, app, channels=[channel], name=name, data=data)
 
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -102,7 +137,7 @@ class ThreadedServer:
 
 @contextmanager
 def threaded_server(config: ServerConfig, **options: Any) -> Iterator[ThreadedServer]:
-    """A server with ``config``; ``options`` are those of ``PushServer``."""
+    """A server of one process, where two would make no difference; ``options`` are those of ``PushServer``."""
     server = ThreadedServer(config, **options)
     try:
         yield server
