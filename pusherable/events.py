@@ -42,31 +42,32 @@ class Subject(NamedTuple):
     is_automatic: bool = False
 
 
-class Draft(Protocol):
-    """What an event is made of whose ``data`` and ``subject`` nobody has asked for yet."""
+class Writer(Protocol):
+    """Makes of a draft what an event needs: always the same, in any thread, and without fail."""
 
-    def write(self) -> str:
-        """The event's ``data``: always the same, from any thread, and without fail."""
+    def write(self, *draft: Any) -> str:
+        """The event's ``data``."""
 
-    def name_subject(self) -> Hashable:
+    def name_subject(self, *draft: Any) -> Hashable:
         """The event's ``subject``."""
 
 
 class _Drafted:
     """What is not there yet is made, of the draft if there is one, when it is first read."""
 
-    __slots__ = ("_draft", "id")
+    __slots__ = ("_draft", "_writer", "id")
 
-    _draft: Draft
+    _writer: Writer
+    _draft: tuple[Any, ...]
     #: By which a server knows the event when it comes again, since its answer was lost or was a refusal.
     id: str
 
     def __getattr__(self, name: str) -> Any:
         # Python asks here only for what is missing.
         if name == "data":
-            value: object = self._draft.write()
+            value: object = self._writer.write(*self._draft)
         elif name == "subject":
-            value = self._draft.name_subject()
+            value = self._writer.name_subject(*self._draft)
         elif name == "id":
             value = secrets.token_hex(8)
         else:
@@ -125,13 +126,22 @@ class Event(_Drafted):
         return self
 
     @classmethod
-    def drafted(cls, channels: tuple[str, ...], name: str, draft: Draft, *, socket_id: str | None = None) -> "Event":
+    def drafted(
+        cls,
+        channels: tuple[str, ...],
+        name: str,
+        *,
+        writer: Writer,
+        draft: tuple[Any, ...],
+        socket_id: str | None = None,
+    ) -> "Event":
         """An event whose text is written when it is first read. Nothing is checked: the caller vouches for all."""
         event = object.__new__(cls)
         fill = object.__setattr__
         fill(event, "channels", channels)
         fill(event, "name", name)
         fill(event, "socket_id", socket_id)
+        fill(event, "_writer", writer)
         fill(event, "_draft", draft)
         return event
 

@@ -137,9 +137,11 @@ class PusherMixin:
         Returns what was sent, or ``None``. For a view whose work is done elsewhere than in ``form_valid``.
         """
         composed = self._compose(event)
-        if composed is not None:
-            send((composed,), using=database_of(self.get_pusher_object()))
-        return composed
+        if composed is None:
+            return None
+        instance, made = composed
+        send((made,), using=database_of(instance))
+        return made
 
     def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         super().setup(request, *args, **kwargs)  # type: ignore[misc]
@@ -267,7 +269,8 @@ class PusherMixin:
         self._has_committed = True
         succeed()
 
-    def _compose(self, event: str) -> Event | None:
+    def _compose(self, event: str) -> tuple[Model, Event] | None:
+        """The object and its event, or ``None`` where nothing is to be published, or cannot be."""
         if not event or (silences() and is_suppressed()) or not self.should_publish(event):
             return None
         try:
@@ -278,7 +281,7 @@ class PusherMixin:
                 raise not_an_object(instance, f"{type(self).__qualname__}.get_pusher_object()")
             if silences() and is_suppressed(instance._meta.model):
                 return None
-            return self._compose_by_plan(instance, event) or self._compose_by_hooks(instance, event)
+            return instance, self._compose_by_plan(instance, event) or self._compose_by_hooks(instance, event)
         except UnknownField:
             raise
         except Exception as error:  # noqa: BLE001
@@ -302,7 +305,15 @@ class PusherMixin:
 
     def _compose_by_plan(self, instance: Any, event: str) -> Event | None:
         """What the hooks would make of it, without asking them, where none has been overridden."""
-        if event == "created" or not self._has_usual_hooks():
+        view, usual = type(self), PusherMixin
+        is_usual = (
+            view.get_pusher_object_data is usual.get_pusher_object_data
+            and view.get_pusher_channels is usual.get_pusher_channels
+            and view.get_pusher_channel is usual.get_pusher_channel
+            and view.get_pusher_user is usual.get_pusher_user
+            and _HOOKS.isdisjoint(vars(self))
+        )
+        if event == "created" or not is_usual:
             return None
         plan = find_plan(
             instance._meta.model,
@@ -319,16 +330,6 @@ class PusherMixin:
             origin=request_origin(self.request),
             socket_id=socket_id_of(self.request),
             max_size=self.pusher_max_size,
-        )
-
-    def _has_usual_hooks(self) -> bool:
-        view, usual = type(self), PusherMixin
-        return (
-            view.get_pusher_object_data is usual.get_pusher_object_data
-            and view.get_pusher_channels is usual.get_pusher_channels
-            and view.get_pusher_channel is usual.get_pusher_channel
-            and view.get_pusher_user is usual.get_pusher_user
-            and _HOOKS.isdisjoint(vars(self))
         )
 
 
@@ -364,10 +365,10 @@ class PusherDeleteMixin(PusherMixin):
         """Compose while the row is there; an HTTP DELETE gets here before its view has looked it up."""
         if getattr(self, "object", None) is None:
             self.object = self.get_object()  # type: ignore[attr-defined]
-        event = self._compose(self.pusher_committed_event_name)
-        if event is None:
+        composed = self._compose(self.pusher_committed_event_name)
+        if composed is None:
             return lambda: None
-        instance = self.get_pusher_object()
+        instance, event = composed
         return partial(self._send_if_gone, event, instance, instance.pk)
 
     def _send_if_gone(self, event: Event, instance: Any, pk: Any) -> None:

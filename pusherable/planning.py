@@ -45,20 +45,20 @@ _LONGEST_KEY: Final = len("_00000000-0000-0000-0000-000000000000")
 class Plan:
     """How ``event`` is told of objects of ``model``: of these attributes, on the channel of that name and a key."""
 
-    __slots__ = ("_attributes", "_channel", "_event", "_fixed_size", "_pk_name", "label", "model_name")
+    __slots__ = ("_attributes", "_channel", "_event", "_fixed_size", "_label", "_model_name", "_pk_name")
 
     def __init__(
         self, model: type[Model], event: str, *, attributes: tuple[tuple[str, str], ...], pk_name: str, channel: str
     ) -> None:
         options: Any = model._meta.concrete_model._meta  # type: ignore[union-attr]
-        self.label = str(options.label)
-        self.model_name = str(options.model_name)
+        self._label = str(options.label)
+        self._model_name = str(options.model_name)
         self._event = validate_event_name(event)
         self._attributes = attributes
         self._pk_name = pk_name
         self._channel = f"{channel}_"
         nothing = {name: "" for name, _ in attributes}
-        self._fixed_size = len(_Draft(self, nothing, "", "", "").write().encode())
+        self._fixed_size = len(self.write(nothing, "", "", "").encode())
 
     def compose(
         self, instance: Model, *, user: str, origin: str, socket_id: str | None, max_size: int
@@ -79,30 +79,22 @@ class Plan:
         if not _surely_fit((*values.values(), key, user, origin), limit):
             return None
         pk = str(key)
-        draft = _Draft(self, values, pk, user, origin)
-        return Event.drafted((self._channel + pk,), self._event, draft, socket_id=socket_id)
-
-
-class _Draft:
-    """One object's values, which nothing changes any more."""
-
-    __slots__ = ("_origin", "_pk", "_plan", "_user", "_values")
-
-    def __init__(self, plan: Plan, values: dict[str, Any], pk: str, user: str, origin: str) -> None:
-        self._plan = plan
-        self._values = values
-        self._pk = pk
-        self._user = user
-        self._origin = origin
-
-    def write(self) -> str:
-        payload = make_payload(
-            self._values, user=self._user, model=self._plan.model_name, pk=self._pk, origin=self._origin
+        return Event.drafted(
+            (self._channel + pk,),
+            self._event,
+            writer=self,
+            draft=(values, pk, user, origin),
+            socket_id=socket_id,
         )
+
+    def write(self, values: dict[str, Any], pk: str, user: str, origin: str) -> str:
+        """The text of such an event."""
+        payload = make_payload(values, user=user, model=self._model_name, pk=pk, origin=origin)
         return encode(payload, encoder=DjangoJSONEncoder)
 
-    def name_subject(self) -> Subject:
-        return Subject(self._plan.label, self._pk, self._user, self._origin, tuple(self._values))
+    def name_subject(self, values: dict[str, Any], pk: str, user: str, origin: str) -> Subject:
+        """What such an event tells of."""
+        return Subject(self._label, pk, user, origin, tuple(values))
 
 
 def find_plan(
@@ -150,7 +142,7 @@ def _surely_fit(values: Iterable[Any], limit: int) -> bool:
             limit -= _NUMBER_SIZE
         elif kind is decimal.Decimal:
             texts.append(str(value))
-        elif kind in _SHORT_TYPES and type(getattr(value, "tzinfo", None)) in _TIME_ZONES:
+        elif kind in _SHORT_TYPES and (kind is not datetime.datetime or type(value.tzinfo) in _TIME_ZONES):
             limit -= _SHORT_TYPES[kind]
         else:
             return False

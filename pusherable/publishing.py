@@ -259,10 +259,10 @@ def member_info_of(user: Any) -> Mapping[str, Any]:
 def request_origin(request: HttpRequest) -> str:
     """A random id of this request, 12 characters; the page that it renders knows its own events by it."""
     # A REST framework wraps the request; the page and the event must agree.
-    attributes: dict[str, Any] = vars(getattr(request, "_request", request))
-    origin: str = attributes.get("_pusherable_origin", "")
+    django_request: Any = getattr(request, "_request", request)
+    origin: str = getattr(django_request, "_pusherable_origin", "")
     if not origin:
-        origin = attributes["_pusherable_origin"] = f"{_randomness.getrandbits(48):012x}"
+        origin = django_request._pusherable_origin = _randomness.getrandbits(48).to_bytes(6).hex()
     return origin
 
 

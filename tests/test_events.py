@@ -73,36 +73,40 @@ class TestEvent:
             Event(("a",), "view", "{}", socket_id=socket_id)
 
 
-class Draft:
+class Writer:
     def __init__(self):
         self.written = 0
 
-    def write(self):
+    def write(self, number):
         self.written += 1
-        return '{"a":1}'
+        return json.dumps({"a": number}, separators=(",", ":"))
 
-    def name_subject(self):
-        return "it"
+    def name_subject(self, number):
+        return f"number {number}"
+
+
+def drafted(writer=None, **options):
+    return Event.drafted(("a",), "view", writer=writer or Writer(), draft=(1,), **options)
 
 
 class TestDraftedEvent:
     def test_it_is_written_when_it_is_first_read(self):
-        draft = Draft()
-        event = Event.drafted(("a",), "view", draft, socket_id="1.2")
-        assert (event.channels, event.name, event.socket_id, draft.written) == (("a",), "view", "1.2", 0)
-        assert (event.data, event.payload, draft.written) == ('{"a":1}', {"a": 1}, 1)
+        writer = Writer()
+        event = drafted(writer, socket_id="1.2")
+        assert (event.channels, event.name, event.socket_id, writer.written) == (("a",), "view", "1.2", 0)
+        assert (event.data, event.payload, writer.written) == ('{"a":1}', {"a": 1}, 1)
         assert event == Event(("a",), "view", '{"a":1}', "1.2")
 
     def test_it_tells_of_what_the_draft_tells_of(self):
-        assert Event.drafted(("a",), "view", Draft()).subject == "it"
+        assert drafted().subject == "number 1"
 
     def test_it_has_no_attributes_of_its_own(self):
         with pytest.raises(AttributeError, match="'Event' object has no attribute 'date'"):
-            _ = Event.drafted(("a",), "view", Draft()).date
+            _ = drafted().date
 
     def test_it_stays_as_it_is(self):
         with pytest.raises(AttributeError):
-            Event.drafted(("a",), "view", Draft()).data = "{}"
+            drafted().data = "{}"
 
 
 class TestValidateEventName:

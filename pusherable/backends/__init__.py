@@ -65,8 +65,7 @@ class BaseBackend:
 
 def get_backend() -> BaseBackend:
     """The backend of ``PUSHERABLE_BACKEND``; raises ``SettingsError`` where that names none."""
-    path = settings.backend
-    backend_class = _import_backend(_SHORT_NAMES.get(path, path))
+    backend_class = get_backend_class()
     return _backends.get(backend_class) or _backends.setdefault(backend_class, backend_class())
 
 
