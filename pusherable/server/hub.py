@@ -198,8 +198,8 @@ class Hub:
                     self._sign_in(tenant, command)
                 case Terminate():
                     self._terminate(tenant, command)
-                case Tell(app_id, marks):
-                    self._tell(self._witnesses, facts.WebhooksTold(app_id, marks))
+                case Tell(app_id, marks, place):
+                    self._tell(self._witnesses, facts.WebhooksTold(app_id, marks, place))
         finally:
             # To send somebody away is to have them depart, in the middle of this.
             self._peer = outer

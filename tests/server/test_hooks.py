@@ -8,6 +8,7 @@ import pytest
 from pusher import Pusher
 
 from pusherable.server import hooks
+from pusherable.server.commands import Tell
 from pusherable.server.facts import (
     Broadcast,
     CacheMissed,
@@ -21,6 +22,7 @@ from pusherable.server.facts import (
     Refused,
     Unsubscribed,
     Vacated,
+    WebhooksTold,
 )
 from pusherable.server.hooks import HookQueue, NotSent, Webhooks, make_sender
 from tests.server.conftest import APP
@@ -210,12 +212,14 @@ class TestHookQueue:
 class Receiver:
     """The far end and the time: what is sent, how it is answered, and what happens while nobody looks."""
 
-    def __init__(self):
+    def __init__(self, ledger=None):
         self.now = NOW
         self.requests = []
         self.answers = []
         self.waits = []
-        self.webhooks = Webhooks(APP, self.send, clock=lambda: self.now, wall_clock=lambda: WALL + self.now - NOW)
+        self.webhooks = Webhooks(
+            APP, self.send, ledger=ledger, clock=lambda: self.now, wall_clock=lambda: WALL + self.now - NOW
+        )
         self.webhooks.wait = self.wait
 
     def send(self, body, headers):
@@ -236,6 +240,11 @@ class Receiver:
     def tell(self, *facts):
         for fact in facts:
             self.webhooks.observe(fact)
+
+    @property
+    def events(self):
+        """All that was sent."""
+        return [event for _, body, _ in self.requests for event in json.loads(body)["events"]]
 
     @property
     def counts(self):
@@ -342,6 +351,126 @@ class TestWebhooks:
         receiver.webhooks.run()
         assert receiver.counts == (0, 1, 0)
         assert caplog.messages[-1] == "A webhook with 1 events was given up: the answer was 500"
+
+
+class SharedLedger:
+    """What webhooks see of a log that several processes share; ``told`` is what they want the others to know."""
+
+    def __init__(self, *, is_in_charge):
+        self.is_in_charge = is_in_charge
+        self.place = None
+        self.told = []
+
+    def enter_soon(self, command):
+        self.told.append(command)
+
+
+class TestSeveralProcesses:
+    """All of them note what happens, and the one in charge tells."""
+
+    @pytest.fixture
+    def ledger(self):
+        return SharedLedger(is_in_charge=True)
+
+    @pytest.fixture
+    def receiver(self, ledger):
+        return Receiver(ledger)
+
+    @pytest.fixture
+    def other_ledger(self):
+        return SharedLedger(is_in_charge=False)
+
+    @pytest.fixture
+    def other(self, other_ledger):
+        return Receiver(other_ledger)
+
+    @pytest.fixture
+    def happen(self, receiver, other, ledger, other_ledger):
+        """Let both processes come to a place in the log."""
+
+        def happen(place, *facts):
+            ledger.place = other_ledger.place = place
+            receiver.tell(*facts)
+            other.tell(*facts)
+
+        return happen
+
+    @pytest.fixture
+    def take_over(self, ledger, other_ledger, other):
+        """Let one process hear what the one in charge has told, and be in charge itself; what it sends then."""
+
+        def take_over():
+            for command in ledger.told:
+                other.tell(WebhooksTold(command.app_id, command.marks, command.place))
+            other_ledger.is_in_charge = True
+            other.webhooks.run()
+            return other.events
+
+        return take_over
+
+    def test_only_the_one_in_charge_sends(self, receiver, other, happen):
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        other.webhooks._is_stopping = True
+        other.webhooks.run()
+        assert (receiver.events, other.events) == ([occupied("a")], [])
+
+    def test_what_was_sent_is_not_sent_by_whoever_takes_over(self, receiver, happen, take_over):
+        happen(7, Occupied("1", "a"), Occupied("1", "b"))
+        receiver.webhooks.run()
+        happen(8, Occupied("1", "c"))
+        assert take_over() == [occupied("c")]
+
+    def test_what_one_process_alone_noticed_puts_nothing_out_of_step(self, receiver, ledger, happen, take_over):
+        ledger.place = 7
+        receiver.tell(CacheMissed("1", "cache-x"), Occupied("1", "only here"))
+        happen(7, *leave("b"), Disconnected("1", "1.1"), Occupied("1", "a"))
+        receiver.webhooks.wait(hooks.BATCH_WINDOW)
+        receiver.webhooks._deliver(receiver.webhooks._take_batch())
+        [tell] = ledger.told
+        # What waits for a return is not told yet.
+        assert (tell.app_id, len(tell.marks), tell.place) == ("1", 3, 7)
+        assert take_over() == [vacated("b")]
+
+    def test_whoever_takes_over_does_not_send_what_only_it_noticed_before(self, receiver, other, happen, take_over):
+        happen(6)
+        other.tell(Occupied("1", "once known to others"))
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        assert take_over() == []
+
+    def test_the_last_thing_told_settles_all_before(self, receiver, ledger, happen):
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        assert [(tell.app_id, tell.place) for tell in ledger.told] == [("1", 8)]
+        assert isinstance(ledger.told[0], Tell)
+
+    def test_without_a_place_what_the_state_tells_is_left_to_the_one_in_charge(self, receiver, other, happen):
+        event = ClientEvent("1", "private-a", "client-e", "1", "1.1", None)
+        happen(None, Occupied("1", "a"), MemberAdded("1", "presence-a", "7"), event)
+        receiver.webhooks.run()
+        other.webhooks.run()
+        assert [event["name"] for event in receiver.events] == ["channel_occupied", "member_added", "client_event"]
+        assert [event["name"] for event in other.events] == ["client_event"]
+
+    def test_counts_are_those_of_the_one_in_charge(self, receiver, happen, take_over):
+        happen(7, CountChanged("1", "a", 2))
+        receiver.webhooks.run()
+        assert [event["name"] for event in receiver.events] == ["subscription_count"]
+        assert take_over() == []
+
+    def test_as_long_as_something_waits_it_looks_whether_it_falls_to_it(self, other, other_ledger, happen):
+        happen(7, *leave("b"), Disconnected("1", "1.1"))
+        wait = other.wait
+
+        def wait_and_take_over(seconds):
+            wait(seconds)
+            other_ledger.is_in_charge = len(other.waits) > 4
+
+        other.webhooks.wait = wait_and_take_over
+        other.webhooks.run()
+        assert other.waits[:5] == [1.0] * 5
+        assert other.events == [vacated("b")]
 
 
 class Stub:
