@@ -81,7 +81,8 @@ class RedisServer:
         )
         deadline = time.monotonic() + 30
         while not self._answers():
-            assert time.monotonic() < deadline and self._process.poll() is None, "redis-server does not start"
+            assert self._process.poll() is None, "redis-server does not start"
+            assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
 
     def configure(self, name: str, value: str) -> None:
