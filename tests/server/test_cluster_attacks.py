@@ -131,7 +131,7 @@ async def publish_as_much_as_possible(cluster, crowd):
 
 async def fill_redis(cluster, crowd):
     """As much as there is room for, and more: of the log the older half goes."""
-    await asyncio.to_thread(cluster.redis.configure, "maxmemory", "6mb")
+    await asyncio.to_thread(cluster.redis.command, "CONFIG SET maxmemory 6mb")
 
     async def is_full():
         await cluster.publish(0, ["unheard"], "e", "x" * 10_000)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.answering import Service
 from tests.server.clusters import Cluster, until
-from tests.server.crowds import ROOM, Crowd, Event, Visit, gathered, now
+from tests.server.crowds import RESYNC, ROOM, Crowd, Event, Visit, gathered, now
 from tests.server.verdicts import (
     judge_changes,
     judge_events,
@@ -198,6 +198,23 @@ async def end_process(run: Run) -> None:
     run.notes.append(f"the end was noticed {await until(is_gone, 'its members leave', patience=3):.1f} s later")
 
 
+async def cut_connections(run: Run) -> None:
+    """All that lead to Redis, again and again: nobody notices."""
+    crowd, began = run.crowd, now()
+    for _ in range(8):
+        count = len(crowd.events)
+        await asyncio.to_thread(run.cluster.redis.command, "CLIENT KILL TYPE normal")
+        await until(partial(has_more, crowd, count + 4), "there are events")
+    events = [event for event in crowd.events.values() if event.attempts[0].began >= began]
+    await until(lambda: all(event.attempts[0].status is not None for event in events), "all are answered")
+    assert {event.attempts[0].status for event in events} == {200}
+    assert not any(item.id == RESYNC for sitting in crowd.sittings for item in sitting.heard)
+
+
+def has_more(crowd: Crowd, count: int) -> bool:
+    return len(crowd.events) >= count
+
+
 def kill_redis(seconds: float) -> Trouble:
     """Its data are lost."""
 
@@ -253,7 +270,7 @@ CASES: dict[str, tuple[int, tuple[Trouble, ...]]] = {
     "redis-paused-15s": (2, (pause_redis(15), end_process)),
     "redis-away-2s": (2, (kill_redis(2), kill_redis(0), pause_redis(2))),
     "process-stopped-and-killed": (3, (stop_process, kill_process)),
-    "process-ended": (3, (end_process,)),
+    "process-ended": (3, (cut_connections, end_process)),
 }
 
 
