@@ -284,7 +284,8 @@ class Crowd:
                 self.whispers[id] = sitting, now()
                 message = {"event": "client-e", "channel": ROOM, "data": {"id": id}}
                 await socket.send(json.dumps(message))
-                await self._pause(random.uniform(0.5, 1.5))
+                # A process that stood still for twelve seconds reads all of these in one, in which ten are allowed.
+                await self._pause(random.uniform(1.5, 2.5))
 
     def _take(self, sitting: Sitting, message: dict[str, Any]) -> None:
         channel, data = message.get("channel", ""), _read(message.get("data"))
