@@ -135,7 +135,8 @@ setup(
     extras_require={
         "server": ["httptools>=0.6.3", "starlette>=0.46", "uvicorn>=0.34", "websockets>=15.0"],
         "metrics": ["prometheus_client>=0.20"],
-        "redis": ["redis[hiredis]>=5.0"],
+        # Those before stumble over connections that Redis has closed since they were idle.
+        "redis": ["redis[hiredis]>=5.0.8"],
     },
     entry_points={"pytest11": ["pusherable = pusherable.pytest_plugin"]},
     classifiers=[

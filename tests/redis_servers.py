@@ -45,9 +45,13 @@ def explain_absence() -> str:
 
 
 class RedisServer:
-    """A Redis that can be paused, killed, and started again at the same port; what it holds is lost then."""
+    """A Redis that can be paused, killed, and started again at the same port; what it holds is lost then.
 
-    def __init__(self) -> None:
+    ``options`` are those of the program.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._options = options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -72,12 +76,21 @@ class RedisServer:
             "--dir",
             "/tmp",
         ]
-        self._process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            [program, *options, *self._options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 30
         while not self._answers():
             assert self._process.poll() is None, "redis-server has ended"
             assert time.monotonic() < deadline, "redis-server does not answer"
             time.sleep(0.02)
+
+    def command(self, line: str) -> None:
+        """Carry out one command, such as ``CONFIG SET maxmemory 6mb``; it must not fail."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as client:
+            client.sendall(f"{line}\r\n".encode())
+            answer = client.recv(100)
+        assert answer.startswith((b"+", b":")), answer
 
     def kill(self) -> None:
         """End it without a chance to say goodbye."""

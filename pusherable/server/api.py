@@ -8,12 +8,13 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pusherable.channels import kind_of
 from pusherable.events import IDS_HEADER
+from pusherable.server.commands import encode_values
 from pusherable.server.config import App
 from pusherable.server.facts import Rejected
 from pusherable.server.hub import Hub
@@ -22,8 +23,15 @@ from pusherable.server.publications import Publication, check_channel, read_info
 from pusherable.server.verification import SIGNED_BY, ApiError, Verifier
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def _answer(content: object) -> Response:
+    """An answer in JSON, also where a name in it has no form in UTF-8."""
+    return Response(encode_values(content), media_type="application/json")
+
+
 # Made once: it is the answer to most requests.
-_DONE: Final = JSONResponse({})
+_DONE: Final = _answer({})
 
 
 class Api:
@@ -56,7 +64,7 @@ class Api:
         if publication.info is None:
             return _DONE
         channels = {name: self._describe(app, name, publication.info) for name in publication.channels}
-        return JSONResponse({"channels": channels})
+        return _answer({"channels": channels})
 
     async def post_batch(self, request: Request) -> Response:
         """Take all events of a batch, or none of them (protocol B.18)."""
@@ -73,9 +81,9 @@ class Api:
         for outcome in [self._publish(app, *pair) for pair in zip(publications, ids, strict=True)]:
             await _settle(outcome)
         if all(publication.info is None for publication in publications):
-            return JSONResponse({})
+            return _DONE
         infos = [self._describe(app, each.channels[0], each.info or frozenset()) for each in publications]
-        return JSONResponse({"batch": infos})
+        return _answer({"batch": infos})
 
     async def get_channels(self, request: Request) -> Response:
         app, _ = await self._verify(request)
@@ -89,7 +97,7 @@ class Api:
             )
         await self._hub.ledger.catch_up()
         names = self._hub.occupied_channels(app, prefix=prefix)
-        return JSONResponse({"channels": {name: self._describe(app, name, info) for name in names}})
+        return _answer({"channels": {name: self._describe(app, name, info) for name in names}})
 
     async def get_channel(self, request: Request) -> Response:
         app, _ = await self._verify(request)
@@ -101,7 +109,7 @@ class Api:
         answer = {"occupied": self._hub.subscription_count(app, channel) > 0} | self._describe(app, channel, info)
         if "cache" in info and kind_of(channel).is_cache:
             answer["cache"] = self._describe_cache(app, channel)
-        return JSONResponse(answer)
+        return _answer(answer)
 
     async def get_users(self, request: Request) -> Response:
         """Who is in a presence channel, each user once (protocol B.21)."""
@@ -114,13 +122,13 @@ class Api:
             names = ", ".join(sorted(extraneous))
             raise ApiError(400, f"The following query string parameters are extraneous: {names}")
         await self._hub.ledger.catch_up()
-        return JSONResponse({"users": [{"id": user_id} for user_id in self._hub.members(app, channel)]})
+        return _answer({"users": [{"id": user_id} for user_id in self._hub.members(app, channel)]})
 
     async def terminate_connections(self, request: Request) -> Response:
         """Send a user away, whether it is there or not; whatever the body is, it says nothing (protocol B.22)."""
         app, _ = await self._verify(request)
         await _settle(self._hub.terminate(app, request.path_params["user_id"]))
-        return JSONResponse({})
+        return _DONE
 
     def _publish(self, app: App, publication: Publication, id: str | None) -> Outcome:
         return self._hub.publish(

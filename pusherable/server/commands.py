@@ -7,7 +7,7 @@ from typing import Any, Final
 from pusherable.server.credentials import Member, User, read_user
 from pusherable.server.decoding import decode, encode
 
-#: What all processes know a webhook's event by: the place of an entry in their log, and a count within it.
+#: What all processes know a webhook's event by: the place of an entry in their log, and a digest of what it says.
 Mark = tuple[int, int]
 
 
@@ -83,10 +83,11 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Webhooks were sent, or given up: nobody else needs to."""
+    """Webhooks were sent, or given up: nobody else needs to. Nor those of what stands before ``place`` in the log."""
 
     app_id: str
     marks: tuple[Mark, ...]
+    place: int = 0
 
 
 Command = Join | Leave | Depart | SignIn | Publish | Whisper | Terminate | Tell
@@ -121,8 +122,8 @@ def write_command(command: Command) -> list[Any]:
             return [kind, app_id, socket_id]
         case Terminate(app_id, user_id):
             return [kind, app_id, user_id]
-        case Tell(app_id, marks):
-            return [kind, app_id, marks]
+        case Tell(app_id, marks, place):
+            return [kind, app_id, marks, place]
 
 
 def read_command(values: list[Any]) -> Command:
@@ -150,8 +151,8 @@ def read_command(values: list[Any]) -> Command:
             return Whisper(app_id, socket_id, channel, event, data)
         case ["terminate", str(app_id), str(user_id)]:
             return Terminate(app_id, user_id)
-        case ["tell", str(app_id), [*marks]]:
-            return Tell(app_id, tuple((int(place), int(count)) for place, count in marks))
+        case ["tell", str(app_id), [*marks], int(place)]:
+            return Tell(app_id, tuple((int(at), int(digest)) for at, digest in marks), place)
     raise ValueError("This is no command of a hub")
 
 

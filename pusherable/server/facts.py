@@ -125,10 +125,14 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class WebhooksTold:
-    """Webhooks with these events were sent, or given up, by one of the processes of a server."""
+    """Webhooks with these events were sent, or given up, by one of the processes of a server.
+
+    It has none to send any more of what stands before ``place`` in their log.
+    """
 
     app_id: str
     marks: tuple[tuple[int, int], ...]
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)

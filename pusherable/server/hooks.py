@@ -6,6 +6,7 @@ import logging
 import ssl
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -54,8 +55,8 @@ _WATCH: Final = 1.0
 # Of an answer, only its status matters.
 _MAX_ANSWER: Final = 65_536
 
-# Facts that all processes tell of, in the same order. Counts each of them makes by itself.
-_COMMON: Final = (Vacated, MemberRemoved, Occupied, MemberAdded, ClientEvent, CacheMissed)
+# Of these a process tells by its state, if it cannot at once.
+_OF_STATE: Final = (Occupied, Vacated, MemberAdded, MemberRemoved, Unsubscribed, Disconnected)
 
 #: Makes one POST and returns the status; raises ``NotSent`` where no answer came.
 Sender = Callable[[bytes, dict[str, str]], int]
@@ -64,12 +65,11 @@ Sender = Callable[[bytes, dict[str, str]], int]
 class HookEvent(dict[str, Any]):
     """An event as it is sent. ``mark`` is what all processes know it by, if there are several."""
 
-    __slots__ = ("mark", "time")
+    __slots__ = ("mark",)
 
-    def __init__(self, content: dict[str, Any], *, time: float, mark: Mark | None = None) -> None:
+    def __init__(self, content: dict[str, Any]) -> None:
         super().__init__(content)
-        self.time = time
-        self.mark = mark
+        self.mark: Mark | None = None
 
 
 class NotSent(Exception):
@@ -91,16 +91,14 @@ class HookQueue:
         # These two keep the order of time, as all their entries wait equally long.
         self._delayed: dict[tuple[str, ...], tuple[float, HookEvent]] = {}
         self._missed: dict[str, float] = {}
-        self._mark: Mark | None = None
-        self._last_mark: Mark = (0, 0)
-        self._now = 0.0
+        self._place: int | None = None
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._left)
 
     def take_in(self, fact: Fact, now: float, *, place: int | None = None) -> None:
         """Note what has happened, as far as it is to be told; ``place`` is that in a log of several processes."""
-        self._mark, self._now = self._next_mark(fact, place), now
+        self._place = place
         match fact:
             case Unsubscribed(_, socket_id, _):
                 self._note_leaver(socket_id, now)
@@ -143,12 +141,22 @@ class HookQueue:
             times.append(self._ready_since + BATCH_WINDOW)
         return min(times, default=None)
 
-    def forget(self, marks: Iterable[Mark], *, before: float) -> None:
-        """Drop what was told already, and what is older than ``before``, which nobody tells any more."""
+    @property
+    def place(self) -> int:
+        """Nothing waits any more that stands before this place in the log of several processes."""
+        waiting = (*self._ready, *self._left, *(event for _, event in self._delayed.values()))
+        return min((event.mark[0] for event in waiting if event.mark is not None), default=(self._place or 0) + 1)
+
+    def forget(self, marks: Iterable[Mark], *, place: int) -> None:
+        """Drop what was told already, and what stands before ``place``, which nobody tells any more."""
         told = set(marks)
-        self._ready = deque(event for event in self._ready if event.mark not in told and event.time >= before)
-        self._left = [event for event in self._left if event.mark not in told]
-        self._delayed = {key: item for key, item in self._delayed.items() if item[1].mark not in told}
+
+        def waits(event: HookEvent) -> bool:
+            return event.mark is not None and event.mark not in told and event.mark[0] >= place
+
+        self._ready = deque(filter(waits, self._ready))
+        self._left = list(filter(waits, self._left))
+        self._delayed = {key: item for key, item in self._delayed.items() if waits(item[1])}
 
     def flush(self) -> None:
         """Let nothing wait any more, neither for company nor for somebody to come back."""
@@ -159,15 +167,11 @@ class HookQueue:
         self._ready_since = float("-inf")
 
     def _make(self, name: str, **content: object) -> HookEvent:
-        return HookEvent({"name": name, **content}, time=self._now, mark=self._mark)
-
-    def _next_mark(self, fact: Fact, place: int | None) -> Mark | None:
-        """By what all processes know the event; nothing, and no number used up, for what others are not told."""
-        if place is None or not isinstance(fact, _COMMON):
-            return None
-        last, count = self._last_mark
-        self._last_mark = (place, count + 1 if last == place else 0)
-        return self._last_mark
+        event = HookEvent({"name": name, **content})
+        if self._place is not None:
+            # What else happens in this place may differ from one process to the next.
+            event.mark = self._place, zlib.crc32(json.dumps(event).encode())
+        return event
 
     def _add(self, event: HookEvent, now: float) -> None:
         if len(self._ready) >= QUEUE_SIZE:
@@ -263,10 +267,9 @@ class Webhooks:
         place, now = self._ledger.place, self._clock()
         with self._changed:
             if isinstance(fact, WebhooksTold):
-                self._common.forget(fact.marks, before=now - RETRY_PERIOD)
+                self._common.forget(fact.marks, place=fact.place)
                 return
-            if isinstance(fact, CountChanged) and not self._ledger.is_in_charge:
-                # Every process counts by itself.
+            if self._leaves_to_others(fact, place):
                 return
             queue = self._queue if place is None else self._common
             dropped, due = queue.dropped, queue.next_due()
@@ -318,10 +321,16 @@ class Webhooks:
                     return None
                 due = [due for queue in self._queues() if (due := queue.next_due()) is not None]
                 # That it falls to this process to send, nobody says.
-                longest = _WATCH if len(self._common) else None
+                longest = _WATCH if self._common.next_due() is not None else None
                 self.wait(max(min(due) - self._clock(), 0.0) if due else longest)
             self._has_complained = False
             return batch
+
+    def _leaves_to_others(self, fact: Fact, place: int | None) -> bool:
+        """Whether it falls to the one in charge to tell of a fact, who hears of it too: now, or by our state."""
+        # Every process counts by itself. Without a place, Redis is away, or we are about to stop.
+        is_known_to_all = isinstance(fact, CountChanged) or (place is None and isinstance(fact, _OF_STATE))
+        return is_known_to_all and not self._ledger.is_in_charge
 
     def _queues(self) -> list[HookQueue]:
         """Of which events are to be sent by this process."""
@@ -349,7 +358,9 @@ class Webhooks:
             self.sent += 1
         marks = tuple(event.mark for event in batch if event.mark is not None)
         if marks:
-            self._ledger.enter_soon(Tell(self._app.id, marks))
+            with self._changed:
+                place = self._common.place
+            self._ledger.enter_soon(Tell(self._app.id, marks, place))
 
     def _try(self, body: bytes, headers: dict[str, str]) -> str | None:
         """Why this attempt did not succeed."""

@@ -6,7 +6,6 @@ What clients and the HTTP API ask for is checked here, entered in the ledger, an
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -133,6 +132,7 @@ class Hub:
             raise Objection(f"Existing subscription to channel {quote(channel)}")
         self._check_subscriptions(connection, channel)
         tenant = self._tenants[connection.app.id]
+        self._check_room(tenant, connection, channel, member)
         if tenant.strangers and kind_of(channel).needs_authorization:
             tenant.strangers.pop(connection, None)
         connection.channels.add(channel)
@@ -192,8 +192,8 @@ class Hub:
     def apply(self, command: Command, *, peer: str | None = None) -> None:
         """Carry out what the ledger has come to; ``peer`` is the process that it comes from, if not from this one.
 
-        Raises ``Objection`` where somebody wants into a presence channel that is full (protocol A.36). What concerns
-        an app or a connection that nobody knows is passed over.
+        Raises ``Objection`` where a client of this process wants into a presence channel that is full (protocol
+        A.36). What concerns an app or a connection that nobody knows is passed over.
         """
         tenant = self._tenants.get(command.app_id)
         if tenant is None:
@@ -215,8 +215,8 @@ class Hub:
                     self._sign_in(tenant, command)
                 case Terminate():
                     self._terminate(tenant, command)
-                case Tell(app_id, marks):
-                    self._tell(self._witnesses, facts.WebhooksTold(app_id, marks))
+                case Tell(app_id, marks, place):
+                    self._tell(self._witnesses, facts.WebhooksTold(app_id, marks, place))
         finally:
             # To send somebody away is to have them depart, in the middle of this.
             self._peer = outer
@@ -243,9 +243,7 @@ class Hub:
         # Arrivals first: a user who has come back in another way was never away.
         for presentation in given.values():
             for command in self._changes(presentation):
-                # Where two processes have filled a channel without knowing of each other, its own one decides.
-                with suppress(Objection):
-                    self.apply(command, peer=peer)
+                self.apply(command, peer=peer)
         for app_id, tenant in self._tenants.items():
             for socket_id, connection in list(tenant.connections.items()):
                 if connection.peer == peer and (app_id, socket_id) not in given:
@@ -359,8 +357,12 @@ class Hub:
         if user is not None and (known is None or known.user != user):
             yield SignIn(app_id, socket_id, user)
         for channel, member in channels.items():
-            if known is None or channel not in known.channels:
-                yield Join(app_id, socket_id, channel, member)
+            if known is not None and tenant is not None and channel in known.channels:
+                if tenant.channels[channel].user_of(known) == (None if member is None else member.user_id):
+                    continue
+                # It has left, and come back as somebody else.
+                yield Leave(app_id, socket_id, channel)
+            yield Join(app_id, socket_id, channel, member)
         for channel in sorted(known.channels - channels.keys()) if known is not None else ():
             yield Leave(app_id, socket_id, channel)
 
@@ -371,13 +373,13 @@ class Hub:
             reason = f"This connection has {limit} subscriptions, which is the limit"
             raise refuse_subscription(channel, reason, type="LimitReached", status=403, config=self.config)
 
-    def _check_room(self, channel: OccupiedChannel, member: Member | None) -> None:
+    def _check_room(self, tenant: _Tenant, connection: Connection, channel: str, member: Member | None) -> None:
         """Raise where a presence channel has no room for one more user (protocol A.36)."""
-        limit, presence = self.config.limits.members_per_channel, channel.presence
-        if member is None or presence is None or member.user_id in presence or len(presence) < limit:
+        limit, members = self.config.limits.members_per_channel, self.members(tenant.app, channel)
+        if member is None or member.user_id in members or len(members) < limit:
             return
-        reason = f"Channel {channel.name} has {limit} members, which is the limit"
-        raise refuse_subscription(channel.name, reason, type="LimitReached", status=403, config=self.config)
+        reason = f"Channel {channel} has {limit} members, which is the limit"
+        raise refuse_subscription(channel, reason, type="LimitReached", status=403, config=self.config)
 
     def _recall(self, connection: Connection, channel: str) -> None:
         """Give a new subscriber the last event (protocol A.44)."""
@@ -436,16 +438,11 @@ class Hub:
             occupied = OccupiedChannel(channel, Presence() if member else None)
         if connection in occupied:
             return
-        try:
-            self._check_room(occupied, member)
-        except Objection:
-            # It may have left meanwhile and be about to come again, when there is room.
-            if is_last_wish:
-                connection.channels.discard(channel)
-            raise
-        tenant.channels[channel] = occupied
-        if connection.peer is not None:
+        if connection.peer is None:
+            self._take_seat(tenant, connection, command, is_last_wish=is_last_wish)
+        else:
             connection.channels.add(channel)
+        tenant.channels[channel] = occupied
         is_new_user = occupied.add(connection, member)
         if is_first:
             self._note(facts.Occupied(app_id, channel))
@@ -455,6 +452,20 @@ class Hub:
         if _is_cache(channel):
             self._recall(connection, channel)
         self._count(tenant, occupied)
+
+    def _take_seat(self, tenant: _Tenant, connection: Connection, command: Join, *, is_last_wish: bool) -> None:
+        """Raise where others were faster. Whether there is room, the process alone decides whose client it is:
+        what the others know of the channel may be something else for a moment.
+        """
+        channel = command.channel
+        try:
+            self._check_room(tenant, connection, channel, command.member)
+        except Objection:
+            # It may have left meanwhile and be about to come again, when there is room.
+            if is_last_wish:
+                connection.channels.discard(channel)
+                self._enter(connection, Leave(tenant.app.id, connection.socket_id, channel))
+            raise
 
     def _unsubscribe(self, tenant: _Tenant, command: Leave) -> None:
         connection = tenant.connections.get(command.socket_id)

@@ -6,7 +6,6 @@ so that all processes conclude the same.
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
@@ -24,9 +23,12 @@ BEAT: Final = 2_500
 SILENCE: Final = 9_000
 # Silence counts while others speak. A pause that is longer than this was the log's own.
 _PAUSE: Final = 3_000
-# Connections in one entry of a state, and channels in which a process names what only its own clients have received.
-_PART: Final = 200
-_NAMED: Final = 1_000
+# Connections and subscriptions in one entry of a state, about.
+_PART: Final = 500
+#: Channels up to which a process names those of what only its own clients have received.
+NAMED: Final = 1_000
+# What only those say who stay.
+_OF_THE_PRESENT: Final = frozenset({"hello", "beat", "state", "state ends", "bye"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ class Peers:
         self.name = name
         self.since = since
         self._peers: dict[str, _Peer] = {}
-        # Who has said goodbye, and for a moment may publish still.
-        self._departed: dict[str, _Peer] = {}
+        # Who has said goodbye, and may yet publish what it was asked to before.
+        self._parted: dict[str, _Peer] = {}
         self._heard = 0
         self._clock = 0
         self._latest: int | None = None
@@ -95,15 +97,16 @@ class Peers:
     def is_oldest(self) -> bool:
         """Whether it falls to this process to do what one of them has to do for all."""
         return all(
-            peer.since is None or (self.since, self.name) < (peer.since, name)
+            # Who has not said so yet was here before us.
+            peer.since is not None and (self.since, self.name) < (peer.since, name)
             # A copy, for it is asked for from other threads.
             for name, peer in tuple(self._peers.items())
         )
 
     def hello(self, *, wants_state: bool, lost: Iterable[tuple[str, str]] = ()) -> list[Any]:
         """What begins a session. ``lost`` are the channels, by app, of events that only our clients have received."""
-        named = list(islice(lost, _NAMED + 1))
-        return ["hello", self.since, wants_state, named if len(named) <= _NAMED else None]
+        named = list(islice(lost, NAMED + 1))
+        return ["hello", self.since, wants_state, named if len(named) <= NAMED else None]
 
     def beat(self) -> list[Any]:
         """A sign of life."""
@@ -111,18 +114,33 @@ class Peers:
 
     def state(self) -> Iterator[list[Any]]:
         """Who is connected here, and subscribed to what: items for entries that follow each other."""
-        presentations = iter(self._hub.present())
-        while part := list(islice(presentations, _PART)):
-            yield ["state", [_write(presentation) for presentation in part]]
+        part: list[Any] = []
+        size = 0
+        for presentation in self._hub.present():
+            part.append(_write(presentation))
+            size += 1 + len(presentation.channels)
+            if size >= _PART:
+                yield ["state", part]
+                part, size = [], 0
+        yield ["state", part]
         yield ["state ends", self._hub.terminated()]
 
     def expect(self, entries: Iterable[Entry], *, since: int) -> None:
         """Go on behind ``entries``; wait for the state of those who were there after ``since``."""
         for peer in self._peers.values():
             peer.is_whole = False
-        entries = tuple(entries)
-        gone = {self.name, *(entry.peer for entry in entries if ["bye"] in entry.items)}
-        self._expected = {entry.peer for entry in entries if entry.time >= since} - gone
+        latest: dict[str, Entry] = {}
+        for entry in entries:
+            latest[entry.peer] = entry
+            if ["bye"] in entry.items:
+                self._parted[entry.peer] = _Peer(entry.session, entry.number)
+        for name, entry in latest.items():
+            if entry.time >= since and name != self.name and name not in self._parted:
+                # Those who never say anything more are given up in their time.
+                peer = self._peers.setdefault(name, _Peer(entry.session, entry.number))
+                peer.session, peer.number, peer.heard = entry.session, entry.number, self._clock
+                peer.is_whole = True
+                self._expected.add(name)
 
     def begin(self) -> None:
         """Be new to the others; they are silent from now on only."""
@@ -140,7 +158,7 @@ class Peers:
     def read(self, entry: Entry) -> None:
         """Do what an entry of another process says; one that came before, or belongs to the past, is passed over."""
         self._pass_time(entry.time)
-        peer = self._peers.get(entry.peer) or self._departed.get(entry.peer)
+        peer = self._peers.get(entry.peer) or self._parted.get(entry.peer)
         is_over = peer is not None and (entry.session, entry.number) <= (peer.session, peer.number)
         if not is_over:
             if peer is None:
@@ -150,19 +168,23 @@ class Peers:
             peer.is_whole = True
             peer.session, peer.number, peer.heard = entry.session, entry.number, self._clock
             for item in entry.items:
-                # A channel that is full is its own client's affair. The rest is from a version that knows more.
-                try:
-                    with suppress(PusherableError, ValueError, TypeError):
-                        self._take(entry.peer, peer, item)
-                except Exception:
-                    # What follows in the log is to be done all the same.
-                    logger.exception("What another process did failed here. This is a fault of the server.")
+                self._try(entry.peer, peer, item)
         self._give_up_silent()
+
+    def _try(self, name: str, peer: _Peer, item: Any) -> None:
+        try:
+            self._take(name, peer, item)
+        except (PusherableError, ValueError, TypeError):
+            # A channel that is full is its own client's affair. The rest is from a version that knows more.
+            pass
+        except Exception:
+            # As it fails here it fails everywhere, and what stands behind it must not be lost.
+            logger.exception("A command of another process failed. This is a fault of the server.")
 
     def _take(self, name: str, peer: _Peer, item: Any) -> None:
         match item:
-            case ["hello" | "beat" | "state" | "state ends" | "bye", *_] if name in self._departed:
-                return
+            case [str(kind), *_] if name in self._parted and kind in _OF_THE_PRESENT:
+                pass
             case ["hello", int(since), bool(wants_state), lost]:
                 peer.since = since
                 peer.state.clear()
@@ -177,7 +199,7 @@ class Peers:
                 self._hub.reconcile(name, state, terminated)
                 self._expected.discard(name)
             case ["bye"]:
-                self._departed[name] = peer
+                self._parted[name] = peer
                 self._give_up(name)
             case [*values]:
                 self._hub.apply(read_command(values), peer=name)

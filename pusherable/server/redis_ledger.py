@@ -27,9 +27,9 @@ from pusherable.server.commands import (
 )
 from pusherable.server.ledger import Outcome, Replica
 from pusherable.server.messages import channel_event
-from pusherable.server.peers import BEAT, SILENCE, Entry, Peers
+from pusherable.server.peers import BEAT, NAMED, SILENCE, Entry, Peers
 from pusherable.server.protocol import Objection
-from pusherable.server.redis_log import AWAY, TIMEOUT, WAIT, Cached, RedisLog
+from pusherable.server.redis_log import AWAY, SPAN, TIMEOUT, WAIT, Cached, RedisLog
 
 logger = logging.getLogger("pusherable.server")
 
@@ -43,15 +43,23 @@ STOP_PATIENCE: Final = 0.4
 #: Seconds for which the log is kept besides those that histories need.
 MARGIN: Final = 60.0
 
-# Commands in one entry, and characters in them, about.
+# Commands in one entry, and characters in what they send to clients, about.
 _ENTRY_LENGTH: Final = 256
 _ENTRY_SIZE: Final = 262_144
+# Bytes that one more event takes besides its text, about.
+_EVENT_COST: Final = 300
+# Seconds for which entries are dealt with before others have a turn.
+_TURN: Final = 0.05
 # Seconds between two attempts to reach Redis.
 _FIRST_PAUSE: Final = 0.1
 _LAST_PAUSE: Final = 1.0
 
 # In the queue: to say whose clients are ours, as it is when all that stands before is done.
 _STATE: Final = ["state"]
+
+
+#: App, channel, name and data.
+_Event = tuple[str, str, str, str]
 
 
 @dataclass(eq=False, slots=True)
@@ -88,6 +96,7 @@ class RedisLedger:
         self._queue: deque[_Proposal | list[Any]] = deque()
         self._has_work = asyncio.Event()
         self._sent: deque[_Sent] = deque()
+        self._unread: deque[Entry] = deque()
         self.place: int | None = None
         self._is_new = True
         self._is_alone = False
@@ -138,7 +147,7 @@ class RedisLedger:
         with suppress(*AWAY):
             async with asyncio.timeout(TIMEOUT):
                 end = 0 if self._is_alone else await self._log.end()
-                while self._log.place < end and not self._is_alone:
+                while self._reached < end and not self._is_alone:
                     await self._news()
 
     async def start(self) -> None:
@@ -173,8 +182,7 @@ class RedisLedger:
         pause = _FIRST_PAUSE
         while True:
             try:
-                async with asyncio.timeout(START_PATIENCE):
-                    await self._arrive()
+                await self._arrive()
                 pause = _FIRST_PAUSE
                 async with asyncio.TaskGroup() as group:
                     for work in (self._write(), self._read(), self._beat()):
@@ -195,6 +203,7 @@ class RedisLedger:
         if not is_whole:
             if not self._is_new:
                 self._go_alone()
+            self._unread.clear()
             await self._begin_anew()
         while await self._take_news(wait=None):
             pass
@@ -204,19 +213,25 @@ class RedisLedger:
             logger.warning("Redis at %s is back.", self._address)
         if self._is_new or self._is_alone:
             self._begin_session(wants_state=not is_whole)
-        if not self._is_new and not is_whole:
+        if not is_whole:
+            # Also those who came before we were here at all.
             self._hub.resync()
         self._is_new = False
 
     async def _begin_anew(self) -> None:
         """Know what happened before: events of the last while, the last ones of cache channels, who is there."""
         hub = self._hub
-        base, entries = await self._log.go_to_end(age=hub.config.limits.history_age)
+        limits = hub.config.limits
+        base, entries = await self._log.go_to_end(age=limits.history_age, size=limits.history_size)
+        base, events = _choose_newest(entries, base, size=limits.history_size)
         hub.histories.share(self._log.epoch, base)
-        for entry in entries:
-            hub.histories.advance(entry.place)
-            for app_id, channel, name, data in _events_of(entry):
-                hub.histories.record(app_id, channel_event(name, channel, data))
+        end = time.monotonic() + _TURN
+        for place, (app_id, channel, name, data) in events:
+            if time.monotonic() >= end:
+                await asyncio.sleep(0)
+                end = time.monotonic() + _TURN
+            hub.histories.advance(place)
+            hub.histories.record(app_id, channel_event(name, channel, data))
         hub.histories.advance(self._log.place)
         self._peers.expect(entries, since=await self._log.time() - SILENCE)
         now = time.time()
@@ -247,6 +262,9 @@ class RedisLedger:
         """Say whose clients are ours, once all that was said before is done."""
         while self._sent:
             await self._news()
+        if self._queue[0] is not _STATE:
+            # Meanwhile we have begun anew.
+            return
         self._queue.popleft()
         # Made at once: while it is written, things go on.
         self._queue.extendleft(reversed(tuple(self._peers.state())))
@@ -260,8 +278,8 @@ class RedisLedger:
             item = self._queue.popleft()
             if isinstance(item, _Proposal):
                 proposals.append(item)
+                size += _weigh(item.command)
                 item = write_command(item.command)
-                size += sum(len(part) for part in item if isinstance(part, str))
             elif item[0] == "state":
                 # A part of it fills an entry.
                 size = _ENTRY_SIZE
@@ -305,15 +323,26 @@ class RedisLedger:
             if self._peers.are_known:
                 self._is_ready.set()
 
+    @property
+    def _reached(self) -> int:
+        """Up to which place all is done."""
+        return self._unread[0].place - 1 if self._unread else self._log.place
+
     async def _take_news(self, *, wait: int | None) -> bool:
-        """Do what is new in the log; returns whether there was anything."""
-        entries = await self._log.read(wait=wait)
-        for entry in entries:
-            self._take(entry)
+        """Do what is new in the log, or some of it; returns whether there was anything."""
+        if self._unread:
+            # Clients have their turn, however much there is.
+            await asyncio.sleep(0)
+        else:
+            self._unread.extend(await self._log.read(wait=wait))
+        has_news = bool(self._unread)
+        end = time.monotonic() + _TURN
+        while self._unread and time.monotonic() < end:
+            self._take(self._unread.popleft())
         waiting, self._waiting = self._waiting, set()
         for news in waiting:
             news.set_result(None)
-        return bool(entries)
+        return has_news
 
     def _take(self, entry: Entry) -> None:
         self._hub.histories.advance(entry.place)
@@ -384,11 +413,13 @@ class RedisLedger:
             self._carry_out_alone(proposal)
 
     def _carry_out_alone(self, proposal: _Proposal) -> None:
-        match proposal.command:
-            case Publish(app_id, channels):
-                self._lost.update(dict.fromkeys((app_id, channel) for channel in channels))
-            case Whisper(app_id, _, channel):
-                self._lost[app_id, channel] = None
+        # Of so many the others are told that it is all of them.
+        if len(self._lost) <= NAMED:
+            match proposal.command:
+                case Publish(app_id, channels):
+                    self._lost.update(dict.fromkeys((app_id, channel) for channel in channels))
+                case Whisper(app_id, _, channel):
+                    self._lost[app_id, channel] = None
         self._carry_out(proposal, reaches_all=False)
 
     def _carry_out(self, proposal: _Proposal, *, reaches_all: bool) -> None:
@@ -412,7 +443,36 @@ def _fail(outcome: asyncio.Future[bool], reason: Exception) -> None:
         outcome.exception()
 
 
-def _events_of(entry: Entry) -> Iterator[tuple[str, str, str, str]]:
+def _weigh(command: Command) -> int:
+    """How much work a command is, in characters that have to be written."""
+    match command:
+        case Publish(_, channels, name, data):
+            return sum(len(channel) + len(name) + len(data) for channel in channels)
+        case SignIn(user=user):
+            return len(user.data)
+        case Whisper(data=data):
+            return len(data)
+    return 0
+
+
+def _choose_newest(entries: list[Entry], base: int, *, size: int) -> tuple[int, list[tuple[int, _Event]]]:
+    """As many of the newest events as histories have room for, in their order, with their places; and after which
+    place all are there.
+    """
+    chosen: list[tuple[int, _Event]] = []
+    taken = 0
+    following = entries[-1].place + SPAN if entries else 0
+    for entry in reversed(entries):
+        events = list(_events_of(entry))
+        taken += sum(_EVENT_COST + sum(map(len, event)) for event in events)
+        if taken > size:
+            return following - 1, chosen[::-1]
+        following = entry.place
+        chosen += [(entry.place, event) for event in reversed(events)]
+    return base, chosen[::-1]
+
+
+def _events_of(entry: Entry) -> Iterator[_Event]:
     """App, channel, name and data of the events in an entry, in their order."""
     for item in entry.items:
         with suppress(PusherableError, ValueError, TypeError):

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from pusherable.server.commands import decode_values, encode_values
 from pusherable.server.peers import Entry
@@ -20,8 +20,12 @@ TIMEOUT: Final = 1.0
 WAIT: Final = 1_000
 #: Entries that Redis keeps at most, about.
 LENGTH: Final = 100_000
+#: Places from that of an entry up to that of the next one, at least.
+SPAN: Final = 1 << 14
 
 _READ_LENGTH: Final = 500
+# Bytes that an entry takes besides its items, about.
+_ENTRY_COST: Final = 300
 # Values that are asked for at once.
 _CACHES_AT_ONCE: Final = 100
 _START: Final = b"0-0"
@@ -85,17 +89,16 @@ class RedisLog:
     async def find(self) -> bool:
         """Connect; returns whether the log goes on where it was left, and nothing of it is lost."""
         info = await self._redis.info("server")
-        await self._redis.set(self._epoch_key, secrets.token_hex(4), nx=True)
-        epoch = (await self._redis.get(self._epoch_key) or b"").decode()
+        epoch = await self._find_epoch()
         is_same = (info["run_id"], epoch) == (self._run, self.epoch)
         self._run, self.epoch = info["run_id"], epoch
         if self._last is None or not is_same:
             return False
         return self._last == _START or bool(await self._redis.xrange(self._key, self._last, self._last))
 
-    async def go_to_end(self, *, age: float) -> tuple[int, list[Entry]]:
-        """Read from the newest entry on. Returns those of the last ``age`` seconds, and the place after which all
-        are there.
+    async def go_to_end(self, *, age: float, size: int | None = None) -> tuple[int, list[Entry]]:
+        """Read from the newest entry on. Returns those of the last ``age`` seconds, of about ``size`` bytes at most,
+        and the place after which all are there.
         """
         newest = await self._redis.xrevrange(self._key, count=1)
         oldest = await self._redis.xrange(self._key, count=1)
@@ -103,12 +106,17 @@ class RedisLog:
         start = b"%d-0" % max(0, _time_of(last) - int(age * 1_000))
         # Before the first of all there was nothing; before the oldest of a log that was cut, there was something.
         floor = place_of(oldest[0][0]) - 1 if oldest else 0
+        base = max(floor, place_of(start))
         entries: list[Entry] = []
-        at = start
-        while found := await self._redis.xrange(self._key, at, last, count=_READ_LENGTH):
+        taken = 0
+        # The newest first: of a long log much would not be kept.
+        while found := await self._redis.xrevrange(self._key, last, start, count=_READ_LENGTH):
             entries += filter(None, (_read(id, fields) for id, fields in found))
-            at = b"(" + found[-1][0]
-        return max(floor, place_of(start)), entries
+            taken += sum(_ENTRY_COST + len(fields.get(_FIELD, b"")) for _, fields in found)
+            if size is not None and taken >= size:
+                return max(base, place_of(found[-1][0]) - 1), entries[::-1]
+            last = b"(" + found[-1][0]
+        return base, entries[::-1]
 
     async def read(self, *, wait: int | None) -> list[Entry]:
         """The next entries, for which it waits so many milliseconds at most. What cannot be read is left out."""
@@ -131,7 +139,13 @@ class RedisLog:
             value = encode_values([name, data, expires])
             pipeline.set(self._cache_prefix + key, value, px=max(1, int((expires - now) * 1_000)))
             pipeline.zadd(self._caches_key, {key: expires})
-        await pipeline.execute()
+        # What it raises by itself quotes the command, and with it what is nobody else's business.
+        for result in await pipeline.execute(raise_on_error=False):
+            if isinstance(result, OutOfMemoryError):
+                # Rather a short past than no future. Who has not read it yet is told that something is missing.
+                await self._redis.xtrim(self._key, maxlen=await self._redis.xlen(self._key) // 2)
+            if isinstance(result, RedisError):
+                raise result
 
     async def end(self) -> int:
         """The place of the newest entry."""
@@ -161,11 +175,19 @@ class RedisLog:
     async def close(self) -> None:
         await self._redis.aclose()
 
+    async def _find_epoch(self) -> str:
+        # Where Redis is full it takes nothing new, though it be there already.
+        found = await self._redis.get(self._epoch_key)
+        if found is None:
+            await self._redis.set(self._epoch_key, secrets.token_hex(4), nx=True)
+            found = await self._redis.get(self._epoch_key) or b""
+        return str(found.decode())
+
 
 def place_of(id: bytes) -> int:
-    """An entry's place in the order of all; up to 16,000 events have places of their own before the next one."""
+    """An entry's place in the order of all; ``SPAN`` events have places of their own before the next one."""
     time, _, count = id.partition(b"-")
-    return int(time) << 24 | min(int(count), 1_023) << 14
+    return (int(time) << 10 | min(int(count), 1_023)) * SPAN
 
 
 def _time_of(id: bytes) -> int:

@@ -74,6 +74,10 @@ class ServerProcess:
             self._process.send_signal(number)
         return self.wait(timeout=timeout)
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End it without a chance to say goodbye."""
         self._process.kill()

@@ -393,6 +393,10 @@ class TestUsers:
     def test_an_empty_channel_has_none(self, api):
         assert answer(api.get("/apps/1/channels/presence-a/users")) == (200, '{"users":[]}')
 
+    def test_a_user_whose_id_has_no_form_in_utf_8_is_an_escape(self, api, attend):
+        attend("presence-a", "\ud800")
+        assert answer(api.get("/apps/1/channels/presence-a/users")) == (200, '{"users":[{"id":"\\ud800"}]}')
+
     def test_a_get_may_carry_the_digest_of_nothing(self, api):
         """B.6"""
         response = api.get("/apps/1/channels/presence-a/users", body_md5=body_md5(b""))

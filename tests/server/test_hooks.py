@@ -13,7 +13,6 @@ from pusherable.server.facts import (
     Broadcast,
     CacheMissed,
     ClientEvent,
-    Complained,
     Connected,
     CountChanged,
     Disconnected,
@@ -213,12 +212,14 @@ class TestHookQueue:
 class Receiver:
     """The far end and the time: what is sent, how it is answered, and what happens while nobody looks."""
 
-    def __init__(self):
+    def __init__(self, ledger=None):
         self.now = NOW
         self.requests = []
         self.answers = []
         self.waits = []
-        self.webhooks = Webhooks(APP, self.send, clock=lambda: self.now, wall_clock=lambda: WALL + self.now - NOW)
+        self.webhooks = Webhooks(
+            APP, self.send, ledger=ledger, clock=lambda: self.now, wall_clock=lambda: WALL + self.now - NOW
+        )
         self.webhooks.wait = self.wait
 
     def send(self, body, headers):
@@ -241,49 +242,13 @@ class Receiver:
             self.webhooks.observe(fact)
 
     @property
+    def events(self):
+        """All that was sent."""
+        return [event for _, body, _ in self.requests for event in json.loads(body)["events"]]
+
+    @property
     def counts(self):
         return (self.webhooks.sent, self.webhooks.failed, self.webhooks.dropped)
-
-
-class TestMarks:
-    """By these several processes know an event that one of them has told."""
-
-    FACTS = (
-        Occupied("1", "a"),
-        MemberAdded("1", "presence-a", "7"),
-        CacheMissed("1", "cache-a"),
-        CacheMissed("1", "cache-a"),
-        ClientEvent("1", "private-a", "client-hi", "{}", "1.1"),
-        Occupied("1", "b"),
-    )
-
-    def marks(self, *facts_by_place):
-        queue = HookQueue()
-        for place, facts in facts_by_place:
-            for fact in facts:
-                queue.take_in(fact, 0.0, place=place)
-        queue.flush()
-        return [(event["name"], event.mark) for event in queue.take_batch(0.0)]
-
-    def test_they_are_the_place_in_the_log_and_a_count(self):
-        assert self.marks((5, self.FACTS), (6, self.FACTS[:2]), (None, self.FACTS[:1])) == [
-            ("channel_occupied", (5, 0)),
-            ("member_added", (5, 1)),
-            ("cache_miss", (5, 2)),
-            ("client_event", (5, 4)),
-            ("channel_occupied", (5, 5)),
-            ("channel_occupied", (6, 0)),
-            ("member_added", (6, 1)),
-            ("channel_occupied", None),
-        ]
-
-    def test_what_one_process_alone_is_told_does_not_count(self):
-        facts = [
-            each for fact in self.FACTS for each in (Complained("1", "1.1", "No"), CountChanged("1", "a", 3), fact)
-        ]
-        marks = self.marks((5, facts))
-        assert [each for each in marks if each[0] != "subscription_count"] == self.marks((5, self.FACTS))
-        assert {mark for name, mark in marks if name == "subscription_count"} == {None}
 
 
 class TestWebhooks:
@@ -386,6 +351,126 @@ class TestWebhooks:
         receiver.webhooks.run()
         assert receiver.counts == (0, 1, 0)
         assert caplog.messages[-1] == "A webhook with 1 events was given up: the answer was 500"
+
+
+class SharedLedger:
+    """What webhooks see of a log that several processes share; ``told`` is what they want the others to know."""
+
+    def __init__(self, *, is_in_charge):
+        self.is_in_charge = is_in_charge
+        self.place = None
+        self.told = []
+
+    def enter_soon(self, command):
+        self.told.append(command)
+
+
+class TestSeveralProcesses:
+    """All of them note what happens, and the one in charge tells."""
+
+    @pytest.fixture
+    def ledger(self):
+        return SharedLedger(is_in_charge=True)
+
+    @pytest.fixture
+    def receiver(self, ledger):
+        return Receiver(ledger)
+
+    @pytest.fixture
+    def other_ledger(self):
+        return SharedLedger(is_in_charge=False)
+
+    @pytest.fixture
+    def other(self, other_ledger):
+        return Receiver(other_ledger)
+
+    @pytest.fixture
+    def happen(self, receiver, other, ledger, other_ledger):
+        """Let both processes come to a place in the log."""
+
+        def happen(place, *facts):
+            ledger.place = other_ledger.place = place
+            receiver.tell(*facts)
+            other.tell(*facts)
+
+        return happen
+
+    @pytest.fixture
+    def take_over(self, ledger, other_ledger, other):
+        """Let one process hear what the one in charge has told, and be in charge itself; what it sends then."""
+
+        def take_over():
+            for command in ledger.told:
+                other.tell(WebhooksTold(command.app_id, command.marks, command.place))
+            other_ledger.is_in_charge = True
+            other.webhooks.run()
+            return other.events
+
+        return take_over
+
+    def test_only_the_one_in_charge_sends(self, receiver, other, happen):
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        other.webhooks._is_stopping = True
+        other.webhooks.run()
+        assert (receiver.events, other.events) == ([occupied("a")], [])
+
+    def test_what_was_sent_is_not_sent_by_whoever_takes_over(self, receiver, happen, take_over):
+        happen(7, Occupied("1", "a"), Occupied("1", "b"))
+        receiver.webhooks.run()
+        happen(8, Occupied("1", "c"))
+        assert take_over() == [occupied("c")]
+
+    def test_what_one_process_alone_noticed_puts_nothing_out_of_step(self, receiver, ledger, happen, take_over):
+        ledger.place = 7
+        receiver.tell(CacheMissed("1", "cache-x"), Occupied("1", "only here"))
+        happen(7, *leave("b"), Disconnected("1", "1.1"), Occupied("1", "a"))
+        receiver.webhooks.wait(hooks.BATCH_WINDOW)
+        receiver.webhooks._deliver(receiver.webhooks._take_batch())
+        [tell] = ledger.told
+        # What waits for a return is not told yet.
+        assert (tell.app_id, len(tell.marks), tell.place) == ("1", 3, 7)
+        assert take_over() == [vacated("b")]
+
+    def test_whoever_takes_over_does_not_send_what_only_it_noticed_before(self, receiver, other, happen, take_over):
+        happen(6)
+        other.tell(Occupied("1", "once known to others"))
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        assert take_over() == []
+
+    def test_the_last_thing_told_settles_all_before(self, receiver, ledger, happen):
+        happen(7, Occupied("1", "a"))
+        receiver.webhooks.run()
+        assert [(tell.app_id, tell.place) for tell in ledger.told] == [("1", 8)]
+        assert isinstance(ledger.told[0], Tell)
+
+    def test_without_a_place_what_the_state_tells_is_left_to_the_one_in_charge(self, receiver, other, happen):
+        event = ClientEvent("1", "private-a", "client-e", "1", "1.1", None)
+        happen(None, Occupied("1", "a"), MemberAdded("1", "presence-a", "7"), event)
+        receiver.webhooks.run()
+        other.webhooks.run()
+        assert [event["name"] for event in receiver.events] == ["channel_occupied", "member_added", "client_event"]
+        assert [event["name"] for event in other.events] == ["client_event"]
+
+    def test_counts_are_those_of_the_one_in_charge(self, receiver, happen, take_over):
+        happen(7, CountChanged("1", "a", 2))
+        receiver.webhooks.run()
+        assert [event["name"] for event in receiver.events] == ["subscription_count"]
+        assert take_over() == []
+
+    def test_as_long_as_something_waits_it_looks_whether_it_falls_to_it(self, other, other_ledger, happen):
+        happen(7, *leave("b"), Disconnected("1", "1.1"))
+        wait = other.wait
+
+        def wait_and_take_over(seconds):
+            wait(seconds)
+            other_ledger.is_in_charge = len(other.waits) > 4
+
+        other.webhooks.wait = wait_and_take_over
+        other.webhooks.run()
+        assert other.waits[:5] == [1.0] * 5
+        assert other.events == [vacated("b")]
 
 
 class Stub:
@@ -526,101 +611,3 @@ class TestThread:
         webhooks.observe(Occupied("1", "b"))
         webhooks.stop(timeout=0.01)
         assert caplog.messages == ["The server stops, and 1 webhook events were not sent."]
-
-
-class Common:
-    """The ledger of several processes, as far as webhooks ask."""
-
-    def __init__(self):
-        self.place = 7
-        self.is_in_charge = True
-        self.entered = []
-
-    def enter_soon(self, command):
-        self.entered.append(command)
-
-
-class TestSeveralProcesses:
-    @pytest.fixture
-    def ledger(self):
-        return Common()
-
-    @pytest.fixture
-    def receiver(self, ledger):
-        receiver = Receiver()
-        receiver.webhooks._ledger = ledger
-        return receiver
-
-    def names(self, receiver):
-        return [event["channel"] for _, body, _ in receiver.requests for event in json.loads(body)["events"]]
-
-    def test_the_one_in_charge_sends_and_says_so(self, receiver, ledger):
-        receiver.tell(Occupied("1", "a"), Occupied("1", "b"))
-        ledger.place = 8
-        receiver.tell(Occupied("1", "c"))
-        receiver.webhooks._is_stopping = True
-        receiver.webhooks._common.flush()
-        receiver.webhooks.run()
-        assert self.names(receiver) == ["a", "b", "c"]
-        assert ledger.entered == [Tell("1", ((7, 0), (7, 1), (8, 0)))]
-
-    def test_what_was_given_up_is_told_too(self, receiver, ledger):
-        receiver.answers = [500] * 100
-        receiver.tell(Occupied("1", "a"))
-        receiver.webhooks._is_stopping = True
-        receiver.webhooks._common.flush()
-        receiver.webhooks.run()
-        assert (receiver.counts, ledger.entered) == ((0, 1, 0), [Tell("1", ((7, 0),))])
-
-    def test_another_waits_until_it_falls_to_it(self, receiver, ledger):
-        ledger.is_in_charge = False
-        receiver.tell(Occupied("1", "a"))
-
-        def wait(seconds):
-            assert seconds == 1.0
-            assert receiver.requests == []
-            ledger.is_in_charge = True
-            receiver.now += seconds
-            receiver.webhooks.wait = receiver.wait
-
-        receiver.webhooks.wait = wait
-        receiver.webhooks.run()
-        assert self.names(receiver) == ["a"]
-
-    def test_what_another_has_told_is_forgotten(self, receiver, ledger):
-        ledger.is_in_charge = False
-        receiver.tell(
-            Occupied("1", "ready"),
-            *leave("delayed"),
-            Disconnected("1", "1.1"),
-            *leave("left", "2.2"),
-        )
-        receiver.tell(WebhooksTold("1", tuple((7, count) for count in range(20))))
-        ledger.is_in_charge = receiver.webhooks._is_stopping = True
-        receiver.webhooks._common.flush()
-        receiver.webhooks.run()
-        assert receiver.requests == []
-
-    def test_what_nobody_tells_for_five_minutes_is_forgotten(self, receiver, ledger):
-        ledger.is_in_charge = False
-        receiver.tell(Occupied("1", "a"))
-        receiver.now += 301
-        receiver.tell(Occupied("1", "b"), WebhooksTold("1", ()))
-        ledger.is_in_charge = True
-        receiver.webhooks.run()
-        assert self.names(receiver) == ["b"]
-
-    def test_what_happens_while_redis_is_away_each_tells_by_itself(self, receiver, ledger):
-        ledger.is_in_charge = False
-        ledger.place = None
-        receiver.tell(Occupied("1", "a"))
-        receiver.webhooks.run()
-        assert (self.names(receiver), ledger.entered) == (["a"], [])
-
-    def test_counts_are_told_by_the_one_in_charge(self, receiver, ledger):
-        ledger.place = None
-        receiver.tell(CountChanged("1", "a", 3))
-        ledger.is_in_charge = False
-        receiver.tell(CountChanged("1", "b", 3))
-        receiver.webhooks.run()
-        assert self.names(receiver) == ["a"]

@@ -133,7 +133,7 @@ class TestFaults:
             heard = [json.loads(client.recv(timeout=20))["event"] for _ in range(5)]
         assert heard[2:] == ["1", "2", "3"]
         [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
-        assert record.message == "What another process did failed here. This is a fault of the server."
+        assert record.message == "A command of another process failed. This is a fault of the server."
 
 
 class TestDeparture:

@@ -376,9 +376,9 @@ class TestStart:
                 await plain.xadd("silent:log", {"entry": '["silent",1,1,[["beat",1]]]'})
             process = Process(shared_redis.url, prefix="silent")
             async with running(process):
-                return process.ledger.is_alone, process.ledger.is_in_charge
+                return process.ledger.is_alone, process.ledger.processes
 
-        assert asyncio.run(main()) == (False, True)
+        assert asyncio.run(main()) == (False, 2)
 
 
 class TestStop:

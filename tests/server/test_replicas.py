@@ -20,17 +20,17 @@ NUMBERS = st.integers(0, 2)
 PRESENCE = "presence-a"
 CHANNELS = st.sampled_from([PRESENCE, "private-cache-b"])
 USER_IDS = st.sampled_from(["1", "2"])
-LIMITS = Limits(members_per_channel=1, client_events_per_second=1_000)
+LIMITS = Limits(client_events_per_second=1_000)
 
 
 class Replica:
     """A hub, and what its witness was told."""
 
-    def __init__(self, log):
+    def __init__(self, log, *, limits=LIMITS):
         self.ledger = MemoryLedger(log)
         self.told = []
         self.hub = Hub(
-            ServerConfig(apps=(APP,), limits=LIMITS), witnesses=[self._witness], ledger=self.ledger, clock=Clock()
+            ServerConfig(apps=(APP,), limits=limits), witnesses=[self._witness], ledger=self.ledger, clock=Clock()
         )
         self.hub.histories.share(EPOCH, 0)
 
@@ -48,7 +48,7 @@ class TestSubscribe:
     def test_who_is_refused_after_it_has_come_back_is_not_forgotten(self):
         """A.36: there was no room for its first wish, which it had taken back, and there was for its second."""
         log = LogInMemory()
-        here, elsewhere = replicas = [Replica(log) for _ in range(2)]
+        here, elsewhere = replicas = [Replica(log, limits=Limits(members_per_channel=1)) for _ in range(2)]
         member, late = (here.hub.connect(APP, RecordingClient()) for _ in range(2))
         here.hub.subscribe(member, PRESENCE, Member("1"))
         here.hub.subscribe(late, PRESENCE, Member("2"))
