@@ -58,6 +58,14 @@ class Connection:
     peer: str | None = None
     #: Whether other processes may have heard of it.
     is_shared: bool = False
+    #: How much of what it has asked for is not done yet.
+    waiting: int = 0
+    #: On the clock of the hub.
+    signed_in_at: float = 0.0
+
+    def note_done(self, outcome: object) -> None:
+        """Something that it has asked for is done, or refused."""
+        self.waiting -= 1
 
 
 class Presentation(NamedTuple):

@@ -102,6 +102,15 @@ class Histories:
         for part in (self._histories, self._kept, self._idle):
             part.clear()
 
+    def count_as(self, epoch: str) -> None:
+        """Go on counting for ``epoch``: from now on cursors are of it, and those of another are nobody's."""
+        self._epoch = epoch
+
+    def skip(self) -> None:
+        """Leave out a place in a count that others have too: what belongs there was recorded before."""
+        if self._base is not None:
+            self._sequence += 1
+
     def advance(self, sequence: int) -> None:
         """Give what is recorded next this place, unless later ones are taken already."""
         self._sequence = max(self._sequence, sequence - 1)

@@ -4,11 +4,13 @@ What clients and the HTTP API ask for is checked here, entered in the ledger, an
 """
 
 import time
+from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from math import inf
+from typing import Any, Final
 
 from pusherable.channels import kind_of
 from pusherable.server import facts
@@ -26,6 +28,9 @@ from pusherable.server.rates import Rate, Throttle
 from pusherable.server.repeats import Repeats
 from pusherable.server.subscriptions import OccupiedChannel
 from pusherable.server.users import Users
+
+# Seconds that a message of another process may take, by which its times appear to be later.
+_DELAY: Final = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -249,8 +254,21 @@ class Hub:
                 if connection.peer == peer and (app_id, socket_id) not in given:
                     self.apply(Depart(app_id, socket_id), peer=peer)
         now = self._clock()
-        for app_id, user_id, seconds in terminated:
-            self._terminated.setdefault((app_id, user_id), now - seconds)
+        for app_id, user_id, seconds in sorted(terminated, key=lambda item: -item[2]):
+            self._catch_up_with_termination(app_id, user_id, now - seconds)
+
+    def _catch_up_with_termination(self, app_id: str, user_id: str, then: float) -> None:
+        """Do what another process was told to do, if it is news: who was sent away before knows no other way."""
+        if app_id not in self._tenants or then <= self._terminated.get((app_id, user_id), -inf) + _DELAY:
+            return
+        self._note_termination(app_id, user_id, then)
+        for connection in self._tenants[app_id].users.connections_of(user_id):
+            if connection.signed_in_at < then:
+                connection.client.dismiss(_terminated())
+
+    def _note_termination(self, app_id: str, user_id: str, then: float) -> None:
+        self._terminated.pop((app_id, user_id), None)
+        self._terminated[app_id, user_id] = then
 
     def terminated(self) -> list[tuple[str, str, float]]:
         """Who was sent away, and how many seconds ago."""
@@ -337,7 +355,17 @@ class Hub:
 
     def _enter(self, connection: Connection, command: Command) -> Outcome:
         connection.is_shared = True
-        return self.ledger.enter(command)
+        outcome = self.ledger.enter(command)
+        if outcome is not None:
+            self._count_waiting(connection, outcome)
+        return outcome
+
+    def _count_waiting(self, connection: Connection, outcome: Future[bool]) -> None:
+        """Send away who asks for more than can be done: all that it has asked for waits in memory."""
+        connection.waiting += 1
+        outcome.add_done_callback(connection.note_done)
+        if connection.waiting > self.config.limits.channels_per_connection * 2:
+            connection.client.dismiss(Refusal("You ask for too much at once", code=CloseCode.OVER_CAPACITY))
 
     def _count_all(self) -> int:
         return sum(tenant.here for tenant in self._tenants.values())
@@ -395,6 +423,7 @@ class Hub:
         excluded = tenant.connections.get(event.socket_id) if event.socket_id else None
         for channel in dict.fromkeys(event.channels):
             if event.id is not None and tenant.repeats.is_repeat(event.id, channel, self._clock()):
+                self.histories.skip()
                 continue
             receivers = 0
             occupied = tenant.channels.get(channel)
@@ -491,6 +520,7 @@ class Hub:
         if connection is None:
             return
         limit = self.config.limits.watchlist_length
+        connection.signed_in_at = self._clock()
         tenant.users.sign_in(connection, user, watchlist=user.watchlist[:limit])
         self._note(facts.SignedIn(command.app_id, connection.socket_id, user.id))
         if len(user.watchlist) > limit and connection.peer is None:
@@ -498,12 +528,9 @@ class Hub:
             self.object(connection, Objection(reason, replies=(error(reason, code=ErrorCode.WATCHLIST_LENGTH),)))
 
     def _terminate(self, tenant: _Tenant, command: Terminate) -> None:
-        key = command.app_id, command.user_id
-        self._terminated.pop(key, None)
-        self._terminated[key] = self._clock()
-        refusal = Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
+        self._note_termination(command.app_id, command.user_id, self._clock())
         for connection in tenant.users.connections_of(command.user_id):
-            connection.client.dismiss(refusal)
+            connection.client.dismiss(_terminated())
 
     def _find(self, tenant: _Tenant, socket_id: str) -> Connection | None:
         """A connection that something is told of; one of another process is met in this way the first time."""
@@ -538,6 +565,10 @@ class Hub:
 
     def _tell_count(self, tenant: _Tenant, channel: OccupiedChannel) -> None:
         self._note(facts.CountChanged(tenant.app.id, channel.name, channel.tell_count()))
+
+
+def _terminated() -> Refusal:
+    return Refusal("The user's connections were terminated", code=CloseCode.UNAUTHORIZED)
 
 
 def _is_cache(channel: str) -> bool:

@@ -199,6 +199,7 @@ class Peers:
                 self._hub.reconcile(name, state, terminated)
                 self._expected.discard(name)
             case ["bye"]:
+                peer.state.clear()
                 self._parted[name] = peer
                 self._give_up(name)
             case [*values]:

@@ -226,23 +226,34 @@ class RedisLedger:
         base, events = _choose_newest(entries, base, size=limits.history_size)
         hub.histories.share(self._log.epoch, base)
         end = time.monotonic() + _TURN
-        for place, (app_id, channel, name, data) in events:
+        for entry, event in events:
             if time.monotonic() >= end:
                 await asyncio.sleep(0)
                 end = time.monotonic() + _TURN
-            hub.histories.advance(place)
+            hub.histories.advance(entry.place)
+            if event is None:
+                hub.histories.skip()
+                continue
+            app_id, channel, name, data = event
             hub.histories.record(app_id, channel_event(name, channel, data))
         hub.histories.advance(self._log.place)
         self._peers.expect(entries, since=await self._log.time() - SILENCE)
         now = time.time()
         async for app_id, channel, name, data, expires in self._log.caches(now=now):
             hub.remember(app_id, channel, name, data, seconds=expires - now)
+        # What is kept there may have been overtaken: in the log the order is sure.
+        newest = await self._log.time()
+        for entry, event in events:
+            if event is not None and kind_of(event[1]).is_cache:
+                seconds = limits.cache_ttl - (newest - entry.time) / 1_000
+                hub.remember(*event, seconds=seconds)
 
     def _begin_session(self, *, wants_state: bool) -> None:
         lost, self._lost = self._lost, {}
         self._session += 1
         self._number = 0
         self._is_alone = False
+        self._hub.histories.count_as(self._log.epoch)
         self._peers.begin()
         self._queue.extendleft((_STATE, self._peers.hello(wants_state=wants_state, lost=lost)))
         self._has_work.set()
@@ -341,7 +352,9 @@ class RedisLedger:
             self._take(self._unread.popleft())
         waiting, self._waiting = self._waiting, set()
         for news in waiting:
-            news.set_result(None)
+            # Who has waited too long has given up in this very moment.
+            if not news.done():
+                news.set_result(None)
         return has_news
 
     def _take(self, entry: Entry) -> None:
@@ -370,7 +383,9 @@ class RedisLedger:
     async def _beat(self) -> None:
         """Show that we are there, until we have said that we go."""
         while not self._is_departing:
-            self._put(self._peers.beat())
+            # Before all that clients ask for, however much that is.
+            self._queue.appendleft(self._peers.beat())
+            self._has_work.set()
             await asyncio.sleep(BEAT / 1_000)
             if self._peers.is_oldest:
                 await self._log.trim(age=self._hub.config.limits.history_age + MARGIN, now=time.time())
@@ -404,6 +419,9 @@ class RedisLedger:
         if self._is_alone:
             return
         self._is_alone = True
+        if not self._is_new:
+            # From now on our count is our own: a client that goes to another process may have missed something.
+            self._hub.histories.count_as(secrets.token_hex(4))
         waiting = [proposal for sent in self._sent for proposal in sent.proposals]
         waiting += [item for item in self._queue if isinstance(item, _Proposal)]
         self._sent.clear()
@@ -455,30 +473,33 @@ def _weigh(command: Command) -> int:
     return 0
 
 
-def _choose_newest(entries: list[Entry], base: int, *, size: int) -> tuple[int, list[tuple[int, _Event]]]:
-    """As many of the newest events as histories have room for, in their order, with their places; and after which
+def _choose_newest(entries: list[Entry], base: int, *, size: int) -> tuple[int, list[tuple[Entry, _Event | None]]]:
+    """As many of the newest events as histories have room for, in their order, with their entries; and after which
     place all are there.
     """
-    chosen: list[tuple[int, _Event]] = []
+    known: set[tuple[str, str, str]] = set()
+    events = [(entry, list(_events_of(entry, known))) for entry in entries]
+    chosen: list[tuple[Entry, _Event | None]] = []
     taken = 0
     following = entries[-1].place + SPAN if entries else 0
-    for entry in reversed(entries):
-        events = list(_events_of(entry))
-        taken += sum(_EVENT_COST + sum(map(len, event)) for event in events)
+    for entry, found in reversed(events):
+        taken += sum(_EVENT_COST + sum(map(len, event)) for event in found if event is not None)
         if taken > size:
             return following - 1, chosen[::-1]
         following = entry.place
-        chosen += [(entry.place, event) for event in reversed(events)]
+        chosen += [(entry, event) for event in reversed(found)]
     return base, chosen[::-1]
 
 
-def _events_of(entry: Entry) -> Iterator[_Event]:
-    """App, channel, name and data of the events in an entry, in their order."""
+def _events_of(entry: Entry, known: set[tuple[str, str, str]]) -> Iterator[_Event | None]:
+    """App, channel, name and data of the events in an entry, in their order; ``None`` for one that is ``known``."""
     for item in entry.items:
         with suppress(PusherableError, ValueError, TypeError):
             match read_command(item):
-                case Publish(app_id, channels, name, data):
+                case Publish(app_id, channels, name, data, _, id):
                     for channel in dict.fromkeys(channels):
-                        yield app_id, channel, name, data
+                        key = app_id, channel, id or ""
+                        yield None if id is not None and key in known else (app_id, channel, name, data)
+                        known.add(key)
                 case Whisper(app_id, _, channel, name, data):
                     yield app_id, channel, name, data

@@ -198,9 +198,11 @@ def _read(id: bytes, fields: dict[bytes, bytes]) -> Entry | None:
     try:
         content = decode_values(fields[_FIELD])
     except (KeyError, ValueError):
-        content = None
+        # It is nobody's of ours.
+        return None
     match content:
-        case [str(peer), int(session), int(number), [*items]]:
+        case [str(peer), int(session), int(number), items]:
+            # Of a version that writes them in another way it counts all the same.
+            items = items if isinstance(items, list) else []
             return Entry(peer, session, number, items, _time_of(id), place_of(id))
-    # Somebody else's, or of a version that writes in another way.
     return None

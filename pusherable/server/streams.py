@@ -211,14 +211,16 @@ class Streams:
             raise Denied(f"Origin {quote(origin)} is not allowed", status=403)
 
     def _read_pass(self, request: Request) -> Pass:
-        now = self._clock()
-        wish = read_pass(request.query_params.multi_items(), self._hub.config, now=now)
-        is_over = (
-            wish.user and wish.issued and self._hub.was_terminated(wish.app, wish.user.id, within=now - wish.issued)
-        )
-        if is_over:
-            raise Denied("The user's connections were terminated since this address was signed", status=403)
+        wish = read_pass(request.query_params.multi_items(), self._hub.config, now=self._clock())
+        self._check_termination(wish)
         return wish
+
+    def _check_termination(self, wish: Pass) -> None:
+        """Raise where the user was sent away since its address was signed."""
+        if wish.user is None or wish.issued is None:
+            return
+        if self._hub.was_terminated(wish.app, wish.user.id, within=self._clock() - wish.issued):
+            raise Denied("The user's connections were terminated since this address was signed", status=403)
 
     async def _open(self, request: Request, wish: Pass) -> Stream:
         hub, histories = self._hub, self._hub.histories
@@ -244,7 +246,9 @@ class Streams:
                 for channel in wish.channels
             ]
             await asyncio.gather(*filter(None, outcomes))
-        except (Objection, asyncio.CancelledError):
+            # What another process was asked to do meanwhile may have come before.
+            self._check_termination(wish)
+        except BaseException:
             stream.end()
             raise
         # What comes from now on goes to the stream, and so this is all of what came before.

@@ -108,6 +108,13 @@ class TestMissed:
         assert histories.missed("2", ["a"], start, limit=PLENTY) == Missed(lost=("a",))
 
 
+class TestSkip:
+    def test_of_a_count_of_ones_own_nothing_is_left_out(self, histories):
+        before = histories.now
+        histories.skip()
+        assert histories.now == before
+
+
 class TestStamp:
     def test_a_message_is_written_once(self, histories):
         message = channel_event("e", "a", "1")
@@ -265,6 +272,23 @@ class TestShare:
         shared.advance(5_001)
         publish(shared, "a", "3")
         assert shared.now == Cursor("0123abcd", 5_002)
+
+    def test_a_place_that_is_left_out_is_one_for_all(self, shared):
+        start = shared.now
+        shared.skip()
+        publish(shared, "a", "1")
+        assert shared.now.sequence == start.sequence + 2
+        assert data_of(shared.missed("1", ["a"], start, limit=PLENTY)) == ["1"]
+
+    def test_a_count_of_its_own_is_nobody_elses(self, shared):
+        before = shared.now
+        shared.count_as("89abcdef")
+        publish(shared, "a", "1")
+        alone = shared.now
+        assert not shared.knows(before)
+        shared.count_as("0123abcd")
+        assert shared.knows(before)
+        assert shared.missed("1", ["a"], alone, limit=PLENTY) == Missed(lost=("a",))
 
     def test_what_was_dropped_makes_a_gap_before_it(self, shared, clock):
         start = shared.now

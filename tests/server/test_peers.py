@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from pusherable.server.commands import Depart, Join, Leave, Publish, SignIn, write_command
+from pusherable.server.commands import Depart, Join, Leave, Publish, SignIn, Terminate, write_command
 from pusherable.server.config import Limits, ServerConfig
 from pusherable.server.credentials import Member, User
 from pusherable.server.facts import Disconnected, MemberAdded, MemberRemoved, Occupied, Subscribed, Vacated
@@ -22,6 +22,7 @@ class Log:
     def __init__(self):
         self.entries = []
         self.time = 1_000_000
+        self.clock = 0.0
 
     def append(self, peer, session, number, items):
         self.entries.append(Entry(peer, session, number, items, self.time, len(self.entries)))
@@ -38,7 +39,7 @@ class Process:
         self._session, self._numbers = 1, count(1)
         self._read = len(log.entries)
         config = ServerConfig(apps=(APP,), limits=limits or Limits())
-        self.hub = Hub(config, witnesses=[self.told.append], ledger=self, clock=lambda: 0.0)
+        self.hub = Hub(config, witnesses=[self.told.append], ledger=self, clock=lambda: log.clock)
         self.peers = Peers(self.hub, name=name, since=since)
 
     def open(self, hub): ...
@@ -96,6 +97,16 @@ def here(log):
 @pytest.fixture
 def there(log):
     return Process(log, "there", since=1)
+
+
+@pytest.fixture
+def clock_of(log):
+    """Set the clock of all hubs."""
+
+    def set_clock(now):
+        log.clock = now
+
+    return set_clock
 
 
 class TestRead:
@@ -252,6 +263,30 @@ class TestState:
         there.begin()
         here.read()
         assert here.hub.was_terminated(APP, "7", within=60)
+
+    def test_who_was_sent_away_while_nobody_heard_of_it_is_sent_away(self, here, there, clock_of):
+        client, connection = here.connect()
+        here.hub.sign_in(connection, User("7", '{"id":"7"}'))
+        clock_of(10.0)
+        there.hub.apply(Terminate("1", "7"))
+        late_client, late = here.connect()
+        clock_of(20.0)
+        here.hub.sign_in(late, User("7", '{"id":"7"}'))
+        there.begin()
+        here.read()
+        assert [refusal.code for refusal in client.dismissals] == [4009]
+        assert late_client.dismissals == []
+        # To hear of it again is no news, though it takes time to come.
+        here.hub.reconcile("there", [], [["1", "7", 9.5], ["another app", "7", 1.0]])
+        assert len(client.dismissals) == 1
+        assert here.hub.terminated() == [("1", "7", 10.0)]
+
+    def test_of_two_times_the_later_counts(self, here, clock_of):
+        clock_of(100.0)
+        here.hub.apply(Terminate("1", "7"))
+        clock_of(200.0)
+        here.hub.reconcile("there", [], [["1", "7", 20.0]])
+        assert here.hub.terminated() == [("1", "7", 20.0)]
 
     def test_who_has_no_subscription_is_nobodys_affair(self, there):
         there.connect()

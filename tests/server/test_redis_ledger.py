@@ -307,6 +307,32 @@ class TestEnter:
         assert run(scenario) == 20
 
 
+class TestWaiting:
+    def test_who_asks_for_too_much_at_once_is_sent_away(self, run):
+        async def scenario(here, there):
+            client, connection = here.connect()
+            for number in range(7):
+                here.hub.subscribe(connection, f"a{number}")
+                here.hub.unsubscribe(connection, f"a{number}")
+            refused = [refusal.code for refusal in client.dismissals]
+            await here.settle(there)
+            return refused[:1], connection.waiting
+
+        assert run(scenario, limits=Limits(channels_per_connection=5)) == ([4100], 0)
+
+    def test_who_has_waited_too_long_disturbs_nobody(self, run):
+        async def scenario(here, there):
+            waiting = asyncio.get_running_loop().create_future()
+            here.ledger._waiting.add(waiting)
+            waiting.cancel()
+            client, _ = await here.join("a")
+            await there.publish("a")
+            await here.settle(there)
+            return events_of(client.take()), here.ledger.is_alone
+
+        assert run(scenario) == ([("e", "1")], False)
+
+
 class TestStart:
     def test_a_newcomer_knows_who_is_there(self, run, shared_redis, request):
         async def scenario(here, there):
@@ -655,6 +681,29 @@ class TestAbsence:
 
 
 class TestReplay:
+    def test_what_came_twice_is_replayed_once_and_counts_twice(self, run, shared_redis, request):
+        async def scenario(here, there):
+            for process in (here, there):
+                await process.hub.publish(APP, channels=["a", "cache-a"], name="e", data="old", id="x")
+                await process.hub.publish(APP, channels=["cache-a"], name="e", data="new")
+            await here.settle(there)
+            # As if an answer had been lost: what it sets there is out of date.
+            await here.hub.publish(APP, channels=["cache-a"], name="e", data="old", id="x")
+            late = Process(shared_redis.url, prefix=request.node.name)
+            async with running(late):
+                await here.settle(there)
+                return [
+                    (
+                        [(place, kept.block) for place, kept in process.hub.histories._kept.items()][:4],
+                        process.hub.cached(APP, "cache-a")[0].data,
+                    )
+                    for process in (here, there, late)
+                ]
+
+        first, second, late = run(scenario)
+        assert first == second == late
+        assert late[1] == "new"
+
     def test_what_is_recorded_is_what_was_sent(self, run, shared_redis, request):
         """A process that comes later has the very blocks of those that were there."""
 

@@ -75,13 +75,20 @@ class TestAppendAndRead:
     def test_what_others_have_left_there_is_passed_over(self, run, prefix):
         async def scenario(here, there, plain):
             await plain.xadd(f"{prefix}:log", {"something": "else"})
-            for content in ('["p","x",1,[]]', '["p",1,1,[1', '["p",1,1,{}]', "7"):
+            for content in ('["p","x",1,[]]', '["p",1,1,[1', "7"):
                 await plain.xadd(f"{prefix}:log", {"entry": content})
             await here.append("here", 1, 1, b"[]")
             entries = await there.read(wait=None)
             return [entry.peer for entry in entries], there.place == await here.end()
 
         assert run(scenario) == (["here"], True)
+
+    def test_what_is_written_in_another_way_counts_all_the_same(self, run, prefix):
+        async def scenario(here, there, plain):
+            await plain.xadd(f"{prefix}:log", {"entry": '["p",1,7,{}]'})
+            return [(entry.number, entry.items) for entry in await there.read(wait=None)]
+
+        assert run(scenario) == [(7, [])]
 
 
 class TestFind:

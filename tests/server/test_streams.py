@@ -355,6 +355,21 @@ class TestUsers:
         assert not hub.was_terminated(APP, "7", within=100_000)
 
 
+class TestTermination:
+    def test_who_is_sent_away_while_a_stream_is_opened_has_none(self, hub, api, monkeypatch):
+        """Another process was told so before it could hear of the stream."""
+        subscribe = hub.subscribe
+
+        def subscribe_late(*args):
+            hub.terminate(APP, "7")
+            return subscribe(*args)
+
+        monkeypatch.setattr(hub, "subscribe", subscribe_late)
+        answer = ask(api, "GET", signed("#server-to-user-7", user_data=USER))
+        assert (answer.status_code, answer.text.partition(" were")[0]) == (403, "The user's connections")
+        assert hub.connection_count(APP) == 0
+
+
 class TestComingBack:
     def test_what_was_missed_arrives_once_and_in_order(self, hub, api):
         async def run():
