@@ -365,7 +365,8 @@ class TestTermination:
             return subscribe(*args)
 
         monkeypatch.setattr(hub, "subscribe", subscribe_late)
-        answer = ask(api, "GET", signed("#server-to-user-7", user_data=USER))
+        target = signed("#server-to-user-7", user_data=USER)
+        answer = ask(api, "GET", target, extensions={WIRE: Browser()}, client=("192.0.2.1", 1234))
         assert (answer.status_code, answer.text.partition(" were")[0]) == (403, "The user's connections")
         assert hub.connection_count(APP) == 0
 
