@@ -354,6 +354,9 @@ class Hub:
             observe(fact)
 
     def _enter(self, connection: Connection, command: Command) -> Outcome:
+        if connection.client is NOBODY:
+            # To the others, who is heard of once more would be somebody new.
+            return None
         connection.is_shared = True
         outcome = self.ledger.enter(command)
         if outcome is not None:
