@@ -98,6 +98,8 @@ class RedisLedger:
         self._sent: deque[_Sent] = deque()
         self._unread: deque[Entry] = deque()
         self.place: int | None = None
+        # When we last read a word of our own.
+        self._heard_at = time.monotonic()
         self._is_new = True
         self._is_alone = False
         self._is_departing = False
@@ -119,8 +121,9 @@ class RedisLedger:
 
     @property
     def is_in_charge(self) -> bool:
-        # Whoever is about to stop leaves it to the others.
-        return self._peers.is_oldest and not (self._is_departing and len(self._peers))
+        # Whoever is about to stop leaves it to the others. Nor can one that has stood still know who it is by now.
+        has_stood_still = not self._is_alone and time.monotonic() - self._heard_at > SILENCE / 1_000
+        return self._peers.is_oldest and not has_stood_still and not (self._is_departing and len(self._peers))
 
     def open(self, hub: Replica) -> None:
         self._hub = hub
@@ -379,6 +382,7 @@ class RedisLedger:
                 for proposal in self._sent.popleft().proposals:
                     self._carry_out(proposal, reaches_all=True)
         self._peers.note(entry)
+        self._heard_at = time.monotonic()
 
     async def _beat(self) -> None:
         """Show that we are there, until we have said that we go."""

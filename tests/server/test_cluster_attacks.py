@@ -135,7 +135,7 @@ async def fill_redis(cluster, crowd):
 
     async def is_full():
         await cluster.publish(0, ["unheard"], "e", "x" * 10_000)
-        return "Redis at" in cluster.processes[0].output
+        return " is away (" in cluster.processes[0].output
 
     await until(is_full, "Redis is full", pause=0)
 
@@ -200,7 +200,7 @@ async def withstand(folder, attack):
     for process in cluster.processes:
         for word in ("fault", "Traceback", "never retrieved"):
             assert word not in process.output, process.output
-        assert attack is fill_redis or "Redis at" not in process.output
+        assert attack is fill_redis or " is away (" not in process.output
         # What was published is nobody else's business.
         assert "x" * 200 not in process.output
 

@@ -444,6 +444,21 @@ class TestStop:
         asyncio.run(main())
 
 
+class TestInCharge:
+    def test_who_has_stood_still_does_not_know_until_it_has_read_the_log(self, run, monkeypatch):
+        monkeypatch.setattr(redis_ledger, "BEAT", 50)
+
+        async def scenario(here, there):
+            await here.settle(there)
+            [oldest] = [process.ledger for process in (here, there) if process.ledger.is_in_charge]
+            oldest._heard_at -= 60
+            at_first = oldest.is_in_charge
+            await until(lambda: oldest.is_in_charge)
+            return at_first
+
+        assert run(scenario) is False
+
+
 class TestTrim:
     def test_the_oldest_process_keeps_the_log_short(self, shared_redis, monkeypatch):
         monkeypatch.setattr(redis_ledger, "BEAT", 20)
