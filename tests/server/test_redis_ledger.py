@@ -449,8 +449,9 @@ class TestInCharge:
         monkeypatch.setattr(redis_ledger, "BEAT", 50)
 
         async def scenario(here, there):
-            await here.settle(there)
-            [oldest] = [process.ledger for process in (here, there) if process.ledger.is_in_charge]
+            ledgers = [here.ledger, there.ledger]
+            await until(lambda: any(ledger.is_in_charge for ledger in ledgers))
+            oldest = next(ledger for ledger in ledgers if ledger.is_in_charge)
             oldest._heard_at -= 60
             at_first = oldest.is_in_charge
             await until(lambda: oldest.is_in_charge)
