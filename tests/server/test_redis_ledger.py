@@ -188,6 +188,7 @@ class TestEnter:
             _, connection = there.connect()
             with pytest.raises(Objection, match="has 1 members, which is the limit"):
                 await there.hub.subscribe(connection, "presence-x", ADA)
+            await there.settle(here)
             return connection.channels, [list(p.hub.members(APP, "presence-x")) for p in (here, there)]
 
         assert run(scenario, limits=Limits(members_per_channel=1)) == (set(), [["8"], ["8"]])
@@ -356,6 +357,7 @@ class TestStart:
             cursor = here.hub.histories.now
             _, connection = await there.join("private-a")
             there.hub.relay(connection, Relay("private-a", "client-hi", "2"))
+            await there.settle()
             await here.publish("a", "3")
             late = Process(shared_redis.url, prefix=request.node.name)
             async with running(late):
@@ -616,7 +618,7 @@ class TestAbsence:
     def test_streams_go_on_where_they_were_or_are_told(self, run, redis):
         async def scenario(here, there):
             await here.publish("a", "1")
-            cursor = there.hub.histories.now
+            cursor = here.hub.histories.now
             await here.publish("a", "2")
             await there.settle()
             missed = there.hub.histories.missed("1", ["a"], cursor, limit=10_000)
