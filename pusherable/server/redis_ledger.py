@@ -5,7 +5,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -103,6 +103,7 @@ class RedisLedger:
         self._is_new = True
         self._is_alone = False
         self._is_departing = False
+        self._is_over = self._is_connected = False
         # What only our own clients have received while we were alone.
         self._lost: dict[tuple[str, str], None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
@@ -172,6 +173,7 @@ class RedisLedger:
             async with asyncio.timeout(STOP_PATIENCE):
                 while (self._queue or self._sent) and not self._is_alone:
                     await self._news()
+        self._is_over, self._is_connected = True, False
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -183,13 +185,14 @@ class RedisLedger:
     async def _run(self) -> None:
         """Be one of the server's processes, whenever Redis is there."""
         pause = _FIRST_PAUSE
-        while True:
+        while not self._is_over:
             try:
                 await self._arrive()
                 pause = _FIRST_PAUSE
+                self._is_connected = True
                 async with asyncio.TaskGroup() as group:
                     for work in (self._write(), self._read(), self._beat()):
-                        group.create_task(work)
+                        group.create_task(self._while_connected(work))
             except* AWAY as absence:
                 self._note_absence(absence.exceptions[0])
             except* Exception:
@@ -197,8 +200,19 @@ class RedisLedger:
                 # What was read with it may not have been dealt with either.
                 self._log.lose()
                 self._note_absence(None)
-            await asyncio.sleep(pause)
+            if not self._is_over:
+                await asyncio.sleep(pause)
             pause = min(pause * 2, _LAST_PAUSE)
+
+    async def _while_connected(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do a part of the work; when it fails, all of it ends. On Python 3.11 a command of ``redis`` may keep a
+        cancellation to itself, so that the others look at this besides.
+        """
+        try:
+            await work
+        except BaseException:
+            self._is_connected = False
+            raise
 
     async def _arrive(self) -> None:
         """Go on as before where nothing is missing, or else as one who is new to the others."""
@@ -265,7 +279,7 @@ class RedisLedger:
         # What may not have arrived before the connection was lost; what has, is passed over by its number.
         for sent in tuple(self._sent):
             await self._send(sent)
-        while True:
+        while self._is_connected:
             await self._has_work.wait()
             if self._queue and self._queue[0] is _STATE:
                 await self._write_state()
@@ -324,7 +338,7 @@ class RedisLedger:
                             yield Cached(app_id, channel, name, data, expires)
 
     async def _read(self) -> None:
-        while True:
+        while self._is_connected:
             await self._take_news(wait=WAIT)
             if self._peers.has_gap:
                 self._peers.has_gap = False
@@ -386,7 +400,7 @@ class RedisLedger:
 
     async def _beat(self) -> None:
         """Show that we are there, until we have said that we go."""
-        while not self._is_departing:
+        while self._is_connected and not self._is_departing:
             # Before all that clients ask for, however much that is.
             self._queue.appendleft(self._peers.beat())
             self._has_work.set()
@@ -408,7 +422,7 @@ class RedisLedger:
         self._has_work.set()
 
     def _note_absence(self, problem: BaseException | None) -> None:
-        if self._patience is not None:
+        if self._patience is not None or self._is_over:
             return
         if problem is not None:
             logger.warning(

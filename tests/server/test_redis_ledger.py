@@ -373,10 +373,11 @@ class TestStart:
     def test_what_was_long_before_is_a_gap(self, run, shared_redis, request):
         async def scenario(here, there):
             cursor = here.hub.histories.now
+            # Longer than a history lasts there.
+            await asyncio.sleep(0.01)
             await here.publish("a", "1")
             before = here.hub.histories.missed("1", ["a"], cursor, limit=10_000)
             late = Process(shared_redis.url, prefix=request.node.name, limits=Limits(history_age=0.001))
-            await asyncio.sleep(0.01)
             async with running(late):
                 return before.lost, late.hub.histories.missed("1", ["a"], cursor, limit=10_000).lost
 
