@@ -326,7 +326,7 @@ class TestTransport:
         settings.PUSHERABLE_TRANSPORT = "sse"
         settings.PUSHERABLE_PRIVATE_CHANNELS = "nonsense"
         settings.PUSHER_PUBLIC_PORT = "x"
-        assert [complaint.id for complaint in complaints()] == ["pusherable.E002", "pusherable.E006"]
+        assert sorted(complaint.id for complaint in complaints()) == ["pusherable.E002", "pusherable.E006"]
         settings.PUSHER_PUBLIC_PORT = ""
         settings.PUSHERABLE_SERVER_LIMITS = 7
         assert sorted(complaint.id for complaint in complaints()) == ["pusherable.E006", "pusherable.E040"]
