@@ -84,11 +84,6 @@ class Peers:
         return len(self._peers)
 
     @property
-    def names(self) -> frozenset[str]:
-        """The others."""
-        return frozenset(self._peers)
-
-    @property
     def are_known(self) -> bool:
         """Whether all that were here before us have said whose clients they have."""
         return not self._expected

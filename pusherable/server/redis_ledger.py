@@ -33,7 +33,6 @@ from pusherable.server.redis_log import AWAY, SPAN, TIMEOUT, WAIT, Cached, Redis
 
 logger = logging.getLogger("pusherable.server")
 
-DEFAULT_PREFIX: Final = "pusherable"
 #: Seconds without Redis after which a process goes on alone.
 PATIENCE: Final = 1.0
 #: Seconds for which a process that starts waits for Redis, and for what the others know.
@@ -87,7 +86,7 @@ class RedisLedger:
     whose clients they have, and clients that may have missed something are told so.
     """
 
-    def __init__(self, url: str, *, prefix: str = DEFAULT_PREFIX) -> None:
+    def __init__(self, url: str, *, prefix: str) -> None:
         self._log = RedisLog(url, prefix=prefix)
         self._address = redact(url)
         self._name = secrets.token_hex(8)

@@ -179,7 +179,7 @@ class TestDeparture:
             Disconnected("1", "1.1"),
             Broadcast("1", "a", "e", "{}", 0, is_ours=False),
         ]
-        assert (peers.names, peers.is_oldest) == (frozenset(), True)
+        assert (len(peers), peers.is_oldest) == (0, True)
 
     def test_what_was_told_at_the_last_moment_is_not_told_again(self, redis):
         async def run():
